@@ -1,0 +1,80 @@
+"""Named places between two steps whose order matters, where a test can make a process die, fail
+or hang. Off unless armed; an unarmed failpoint costs one dictionary look-up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from enum import Enum
+
+from holdfast.core.errors import InjectedFault
+
+
+class FaultKind(Enum):
+    KILL = "kill"
+    ERROR = "error"
+    HANG = "hang"
+
+
+FAILPOINTS: frozenset[str] = frozenset(
+    {
+        "local_store.after_temp_fsync",
+        "local_store.after_link",
+        "pack.before_put",
+        "pack.after_put",
+        "index.before_put",
+        "index.after_put",
+        "point.before_commit",
+        "point.after_commit",
+        "backup.after_snapshot",
+        "backup.before_promote",
+        "backup.after_promote",
+        "restore.before_rename",
+        "repository.after_config",
+        "repository.after_key_slot",
+        "lease.after_acquire",
+    }
+)
+"""Every failpoint there is; `failpoint` refuses other names, so a test can enumerate them."""
+
+_armed: dict[str, tuple[FaultKind, int]] = {}
+_lock = threading.Lock()
+
+
+def arm(specification: str) -> None:
+    """Arm from text: `name:kind[:n]` separated by commas; acts on the n-th hit (default 1).
+
+    Raises ValueError for an unknown name or kind.
+    """
+    for item in filter(None, specification.split(",")):
+        name, kind, *count = item.split(":")
+        if name not in FAILPOINTS:
+            raise ValueError(f"unknown failpoint {name!r}")
+        _armed[name] = (FaultKind(kind), int(count[0]) if count else 1)
+
+
+def disarm() -> None:
+    """Forget everything armed."""
+    _armed.clear()
+
+
+def failpoint(name: str) -> None:
+    """Mark a step. Call between the two statements whose order matters."""
+    if not _armed:
+        return
+    assert name in FAILPOINTS, name
+    with _lock:
+        armed = _armed.get(name)
+        if armed is None:
+            return
+        kind, remaining = armed
+        if remaining > 1:
+            _armed[name] = (kind, remaining - 1)
+            return
+        del _armed[name]
+    if kind is FaultKind.KILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind is FaultKind.HANG:
+        signal.pause()
+    raise InjectedFault(failpoint=name)

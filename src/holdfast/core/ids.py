@@ -1,0 +1,30 @@
+"""Identifiers. Everything Holdfast names in the outside world is a UUIDv7, so that names sort by
+time, are never reused, and can be recognised as ours by a prefix."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+
+from holdfast.core.clock import Clock
+
+CHECKPOINT_PREFIX = "holdfast-"
+"""Prefix of every snapshot and checkpoint that Holdfast creates on a hypervisor."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def uuid7(clock: Clock) -> uuid.UUID:
+    """A version 7 UUID: 48 bits of Unix milliseconds, then random bits (RFC 9562, 5.7)."""
+    milliseconds = int(clock.now().timestamp() * 1000)
+    random = int.from_bytes(os.urandom(10))
+    value = (milliseconds & (2**48 - 1)) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=value)
+
+
+def is_uuid(text: str) -> bool:
+    """True for the canonical lower-case form only."""
+    return _UUID.fullmatch(text) is not None
