@@ -63,7 +63,8 @@ def failpoint(name: str) -> None:
     """Mark a step. Call between the two statements whose order matters."""
     if not _armed:
         return
-    assert name in FAILPOINTS, name
+    if name not in FAILPOINTS:
+        raise ValueError(f"unknown failpoint {name!r}")
     with _lock:
         armed = _armed.get(name)
         if armed is None:

@@ -44,7 +44,7 @@ def parse_size(text: str) -> int:
     factor = {"k": KIB, "m": MIB, "g": GIB, "t": TIB}.get(cleaned[-1:])
     number = cleaned[:-1] if factor else cleaned
     size = float(number) * (factor or 1)
-    if size < 0 or size != size or size == float("inf"):
+    if not 0 <= size < float("inf"):
         raise ValueError(f"not a size: {text!r}")
     return int(size)
 

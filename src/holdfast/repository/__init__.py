@@ -1,0 +1,36 @@
+"""AT REST. Restore points, deduplicated and encrypted, in an object store.
+
+Callers use what is exported here. Inside: `format/` is the on-disk format (pure), `store/` where
+objects are durable, `packs` and `session` the write path (the commit is in `session.commit`),
+`chunks`, `index` and `disk_map` the read path, `leases` who is writing, `check` what is sound.
+Only `Repository.delete_point` deletes a point; only maintenance deletes packs.
+"""
+
+from holdfast.repository.disk_map import DiskMap, DiskMapWriter
+from holdfast.repository.format.keys import Credential
+from holdfast.repository.format.pack import ZERO_ID, ChunkType
+from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest, VmRecord
+from holdfast.repository.format.recovery_kit import is_recovery_key, parse_recovery_key
+from holdfast.repository.repository import Repository, RestorePoint, open_store, read_config
+from holdfast.repository.session import BackupSession
+from holdfast.repository.store.local import LocalStore
+
+__all__ = [
+    "ZERO_ID",
+    "ArtifactRecord",
+    "BackupSession",
+    "ChunkType",
+    "Credential",
+    "DiskMap",
+    "DiskMapWriter",
+    "DiskRecord",
+    "LocalStore",
+    "Manifest",
+    "Repository",
+    "RestorePoint",
+    "VmRecord",
+    "is_recovery_key",
+    "open_store",
+    "parse_recovery_key",
+    "read_config",
+]

@@ -1,0 +1,7 @@
+"""The on-disk format, version 1: bytes in, values out. Pure; normative text in docs/format/.
+
+`keys` derives and wraps keys, `envelope` seals small objects, `pack` and `index` lay out chunks,
+`point` the manifest, `config` the public header of a repository, `recovery_kit` its paper form.
+"""
+
+FORMAT_VERSION = 1

@@ -1,0 +1,297 @@
+"""Back up one VM: lease, instant, plan, bytes, check, commit, promote - in this order.
+
+The order is what makes a killed run harmless: nothing is visible before the commit, and the
+hypervisor's record of changes is advanced only after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast import __version__
+from holdfast.backup.disk import DiskBackup, DiskOutcome
+from holdfast.capture.plan import DiskPlan, ParentDisk, plan_disk
+from holdfast.core.cancellation import CancelToken
+from holdfast.core.clock import Clock, SystemClock
+from holdfast.core.failpoints import failpoint
+from holdfast.core.ids import uuid7
+from holdfast.core.progress import Progress, ProgressSink, SilentProgress
+from holdfast.hypervisors.driver import (
+    Capture,
+    CaptureRequest,
+    ChangeToken,
+    HypervisorDriver,
+    VirtualMachine,
+)
+from holdfast.repository import (
+    BackupSession,
+    DiskRecord,
+    Manifest,
+    Repository,
+    RestorePoint,
+    VmRecord,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupOptions:
+    full: bool = False
+    """Read every byte, whatever the hypervisor knows of changes."""
+    disk_keys: Sequence[str] | None = None
+    freeze: bool = True
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupResult:
+    manifest: Manifest
+    plans: Sequence[DiskPlan]
+    duration_s: float
+    suspects: Sequence[str] = field(default=())
+    """Points that this run found to be in doubt."""
+
+    @property
+    def read_bytes(self) -> int:
+        return sum(disk.read_bytes for disk in self.manifest.disks)
+
+
+def back_up_vm(
+    *,
+    driver: HypervisorDriver,
+    vm: VirtualMachine,
+    repository: Repository,
+    cancel: CancelToken,
+    options: BackupOptions | None = None,
+    progress: ProgressSink | None = None,
+    clock: Clock | None = None,
+) -> BackupResult:
+    """Returns after the point is durable. On any error nothing of the run is visible and the VM
+    is as it was. Raises the errors of driver and repository as they are."""
+    run = _Run(
+        driver=driver,
+        vm=vm,
+        repository=repository,
+        cancel=cancel,
+        options=options or BackupOptions(),
+        progress=progress or SilentProgress(),
+        clock=clock or SystemClock(),
+    )
+    started_s = run.clock.monotonic_s()
+    with repository.begin_backup(platform=vm.platform, vm_id=vm.id, vm_name=vm.name) as session:
+        manifest, plans, suspects = run.execute(session)
+    return BackupResult(
+        manifest=manifest,
+        plans=plans,
+        duration_s=run.clock.monotonic_s() - started_s,
+        suspects=suspects,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    driver: HypervisorDriver
+    vm: VirtualMachine
+    repository: Repository
+    cancel: CancelToken
+    options: BackupOptions
+    progress: ProgressSink
+    clock: Clock
+
+    def execute(self, session: BackupSession) -> tuple[Manifest, Sequence[DiskPlan], Sequence[str]]:
+        history = self._history()
+        parent = history[-1] if history else None
+        run_id = str(uuid7(self.clock))
+        self.progress.update(Progress(phase="taking the instant"))
+        request = CaptureRequest(
+            run_id=run_id,
+            repository_id=self.repository.id,
+            parent_tokens=_tokens(parent),
+            cancel=self.cancel,
+            disk_keys=self.options.disk_keys,
+            freeze=self.options.freeze,
+        )
+        with self.driver.capture(self.vm, request) as capture:
+            failpoint("backup.after_snapshot")
+            backups = self._plan(session, capture, parent)
+            suspects = self._move_bytes(backups, history)
+            manifest = self._manifest(session, capture, backups, parent, run_id)
+            self.progress.update(Progress(phase="committing"))
+            capture.check()
+            self.cancel.check()
+            session.commit(manifest)
+            failpoint("backup.before_promote")
+            # A crash here costs the next run a full read; the point itself is safe.
+            capture.promote()
+            failpoint("backup.after_promote")
+        return manifest, [backup.plan for backup in backups], suspects
+
+    def _history(self) -> list[RestorePoint]:
+        """This VM's points, oldest first."""
+        return [
+            point
+            for point in self.repository.points()
+            if (point.manifest.vm.platform, point.manifest.vm.id) == (self.vm.platform, self.vm.id)
+        ]
+
+    def _plan(
+        self, session: BackupSession, capture: Capture, parent: RestorePoint | None
+    ) -> list[DiskBackup]:
+        self.repository.load_index()
+        backups: list[DiskBackup] = []
+        parents = _parent_records(parent)
+        for captured in capture.disks:
+            record = parents.get(captured.disk.key)
+            plan = plan_disk(
+                captured.disk,
+                captured.changes,
+                _parent_disk(parent, record),
+                chunk_bytes=session.chunk_bytes,
+                full_requested=self.options.full,
+            )
+            self.progress.message(plan.describe())
+            backups.append(
+                DiskBackup(
+                    captured=captured,
+                    plan=plan,
+                    parent=self.repository.disk_map(record) if record else None,
+                    session=session,
+                    cancel=self.cancel,
+                    workers=self.options.workers,
+                )
+            )
+        return backups
+
+    def _move_bytes(
+        self, backups: Sequence[DiskBackup], history: Sequence[RestorePoint]
+    ) -> list[str]:
+        """Read and store every disk; returns the points found to be in doubt on the way."""
+        total = sum(backup.plan.planned_bytes for backup in backups)
+        done, suspects = 0, set[str]()
+        for backup in backups:
+            report = _Reporter(self.progress, backup, done, total)
+            if not backup.run(report):
+                suspects.update(self._mark_suspect(backup, history))
+                self.progress.message(backup.plan.describe())
+                backup.run(report)
+            done += backup.plan.planned_bytes
+        return sorted(suspects)
+
+    def _mark_suspect(self, backup: DiskBackup, history: Sequence[RestorePoint]) -> list[str]:
+        """Doubt every point since the disk was last read in full, and read it in full now."""
+        key = backup.plan.disk.key
+        reason = f"changes of {key} had gone unrecorded: its content may be older than stated"
+        doubtful: list[str] = []
+        for point in reversed(history):
+            record = _parent_records(point).get(key)
+            if record is None or record.proven:
+                break
+            doubtful.append(point.id)
+        self.repository.mark_suspect(doubtful, reason)
+        backup.distrust()
+        return doubtful
+
+    def _manifest(
+        self,
+        session: BackupSession,
+        capture: Capture,
+        backups: Sequence[DiskBackup],
+        parent: RestorePoint | None,
+        run_id: str,
+    ) -> Manifest:
+        disks = [_disk_record(backup, backup.finish()) for backup in backups]
+        artifacts = [session.store_artifact(item.name, item.data) for item in capture.artifacts]
+        full = parent is None or all(disk.mode == "full" for disk in disks)
+        return Manifest(
+            id=str(uuid7(self.clock)),
+            vm=_vm_record(capture.vm),
+            run_id=run_id,
+            captured_at=capture.instant,
+            created_at=self.clock.now(),
+            captured_as="full" if full else "incremental",
+            parent_id=None if parent is None else parent.id,
+            consistency=capture.consistency.value,
+            chunk_bytes=session.chunk_bytes,
+            disks=disks,
+            artifacts=artifacts,
+            notes=tuple(capture.notes),
+            stored_bytes=session.stored_bytes,
+        )
+
+
+class _Reporter:
+    """Turns one disk's counters into progress of the whole run."""
+
+    def __init__(self, sink: ProgressSink, backup: DiskBackup, done: int, total: int) -> None:
+        self._sink = sink
+        self._backup = backup
+        self._done = done
+        self._total = total
+
+    def __call__(self, outcome: DiskOutcome) -> None:
+        done = min(outcome.done_bytes, self._backup.plan.planned_bytes)
+        self._sink.update(
+            Progress(
+                phase=f"reading {self._backup.plan.disk.key}",
+                done_bytes=self._done + done,
+                total_bytes=self._total,
+                read_bytes=outcome.read_bytes,
+                stored_bytes=outcome.stored_bytes,
+            )
+        )
+
+
+Report = Callable[[DiskOutcome], None]
+
+
+def _tokens(parent: RestorePoint | None) -> dict[str, ChangeToken]:
+    """Change tokens of the parent; none when its content is in doubt."""
+    tokens: dict[str, ChangeToken] = {}
+    for key, record in _parent_records(parent).items():
+        if record.token is not None and parent is not None and not parent.suspect:
+            values = {str(name): str(value) for name, value in record.token["values"].items()}
+            tokens[key] = ChangeToken(kind=str(record.token["kind"]), values=values)
+    return tokens
+
+
+def _parent_records(parent: RestorePoint | None) -> Mapping[str, DiskRecord]:
+    return {disk.key: disk for disk in parent.manifest.disks} if parent else {}
+
+
+def _parent_disk(parent: RestorePoint | None, record: DiskRecord | None) -> ParentDisk | None:
+    if parent is None or record is None:
+        return None
+    return ParentDisk(point_id=parent.id, size_bytes=record.size_bytes, suspect=parent.suspect)
+
+
+def _disk_record(backup: DiskBackup, root: tuple[bytes, int]) -> DiskRecord:
+    plan, outcome, token = backup.plan, backup.outcome, backup.captured.token
+    return DiskRecord(
+        key=plan.disk.key,
+        size_bytes=plan.disk.size_bytes,
+        format=plan.disk.format,
+        root=root[0],
+        height=root[1],
+        mode=plan.mode.value,
+        reason=plan.reason,
+        read_bytes=outcome.read_bytes,
+        changed_bytes=outcome.changed_bytes,
+        stored_bytes=outcome.stored_bytes,
+        proven=plan.mode.value != "changed",
+        token=None if token is None else {"kind": token.kind, "values": dict(token.values)},
+    )
+
+
+def _vm_record(vm: VirtualMachine) -> VmRecord:
+    details: dict[str, Any] = {
+        "captured_by": f"holdfast {__version__}",
+        "firmware": vm.firmware.value,
+        "memory_bytes": vm.memory_bytes,
+        "networks": [
+            {"mac": nic.mac, "model": nic.model, "network": nic.network} for nic in vm.networks
+        ],
+        "power": vm.power.value,
+        "vcpus": vm.vcpus,
+    }
+    return VmRecord(id=vm.id, name=vm.name, platform=vm.platform, details=details)

@@ -1,0 +1,90 @@
+"""The read path of chunks: find, fetch, open, decompress, and hash again. Whatever comes out was
+verified against its id; nothing else leaves this module."""
+
+from __future__ import annotations
+
+import threading
+
+from cryptography.exceptions import InvalidTag
+
+from holdfast.repository.errors import ChunkMissing, ObjectDamaged
+from holdfast.repository.format.pack import (
+    HEADER_BYTES,
+    ChunkCipher,
+    ChunkIds,
+    ChunkType,
+    decode_header,
+    pack_name,
+    unpack_payload,
+)
+from holdfast.repository.index import ChunkIndex, ChunkLocation
+from holdfast.repository.packs import Codecs
+from holdfast.repository.store.store import ObjectStore
+
+
+class ChunkReader:
+    """Thread-safe. Keeps one cipher a pack that was read from: 1 KiB each."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        index: ChunkIndex,
+        ids: ChunkIds,
+        repository_id: bytes,
+        master: bytes,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._ids = ids
+        self._repository_id = repository_id
+        self._master = master
+        self._ciphers: dict[bytes, ChunkCipher] = {}
+        self._by_pack: dict[bytes, ChunkCipher] = {}
+        self._lock = threading.Lock()
+        self._codecs = Codecs()
+
+    def locate(self, chunk_id: bytes, kind: ChunkType) -> ChunkLocation:
+        """Raises ChunkMissing, also for a chunk of another type."""
+        location = self._index.find(chunk_id)
+        if location is None or location.meta.type is not kind:
+            raise ChunkMissing(chunk=chunk_id.hex())
+        return location
+
+    def read(self, chunk_id: bytes, kind: ChunkType = ChunkType.DATA) -> bytes:
+        """The chunk's plaintext. Raises ChunkMissing, ObjectMissing, ObjectDamaged."""
+        location = self.locate(chunk_id, kind)
+        key = pack_name(location.pack_hash)
+        stored = self._store.get_range(key, location.offset, location.stored_bytes)
+        return self.open(location, stored)
+
+    def open(self, location: ChunkLocation, stored: bytes | memoryview) -> bytes:
+        """Plaintext of sealed bytes that were fetched already."""
+        key = pack_name(location.pack_hash)
+        cipher = self._cipher_of(location.pack_hash, key)
+        try:
+            payload = cipher.open(location.meta, stored)
+            plain = unpack_payload(location.meta, payload, self._codecs.decompressor)
+        except InvalidTag as error:
+            problem = f"the chunk at byte {location.offset} fails authentication"
+            raise ObjectDamaged(key=key, problem=problem) from error
+        except ValueError as error:
+            problem = f"the chunk at byte {location.offset}: {error}"
+            raise ObjectDamaged(key=key, problem=problem) from error
+        if self._ids.of(location.meta.type, plain) != location.meta.chunk_id:
+            problem = f"the chunk at byte {location.offset} is not the one it should be"
+            raise ObjectDamaged(key=key, problem=problem)
+        return plain
+
+    def _cipher_of(self, pack_hash: bytes, key: str) -> ChunkCipher:
+        cipher = self._by_pack.get(pack_hash)
+        if cipher is None:
+            header = self._store.get_range(key, 0, HEADER_BYTES)
+            salt = decode_header(header, self._repository_id, key=key)
+            with self._lock:
+                cipher = self._ciphers.get(salt)
+                if cipher is None:
+                    cipher = ChunkCipher(self._repository_id, self._master, salt)
+                    self._ciphers[salt] = cipher
+                self._by_pack[pack_hash] = cipher
+        return cipher

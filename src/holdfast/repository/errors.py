@@ -1,0 +1,172 @@
+"""Errors of repositories and their stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.core.errors import Category, HoldfastError, Retry
+
+
+@dataclass(kw_only=True, eq=False)
+class StoreUnavailable(HoldfastError):
+    code = "store_unavailable"
+    retry = Retry.LATER
+    template = "the storage of {location} does not answer as it should: {problem}"
+    hint = "Check that it is mounted, reachable and writable by this user"
+    location: str
+    problem: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ObjectMissing(HoldfastError):
+    code = "object_missing"
+    category = Category.INTEGRITY
+    template = "{key} is missing from {location}"
+    hint = "Run `holdfast check` to see which points are affected"
+    key: str
+    location: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ObjectExists(HoldfastError):
+    """A no-replace create lost: somebody else made the object first."""
+
+    code = "object_exists"
+    category = Category.CONFLICT
+    template = "{key} exists already in {location}"
+    key: str
+    location: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ObjectDamaged(HoldfastError):
+    """Stored bytes are not what was written: truncated, altered, swapped or of another place."""
+
+    code = "object_damaged"
+    category = Category.INTEGRITY
+    template = "{key} is damaged: {problem}"
+    hint = "Run `holdfast check` to see which points are affected"
+    key: str
+    problem: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ChunkMissing(HoldfastError):
+    code = "chunk_missing"
+    category = Category.INTEGRITY
+    template = "chunk {chunk} is in no pack of the repository"
+    hint = "Run `holdfast check` to see which points are affected"
+    chunk: str
+
+
+@dataclass(kw_only=True, eq=False)
+class NotARepository(HoldfastError):
+    code = "not_a_repository"
+    category = Category.USAGE
+    template = "{location} is not a Holdfast repository"
+    hint = "Check the path, or make one with `holdfast repository create`"
+    location: str
+
+
+@dataclass(kw_only=True, eq=False)
+class RepositoryIncomplete(HoldfastError):
+    code = "repository_incomplete"
+    retry = Retry.LATER
+    template = "{location} looks like a repository but its sentinel is missing"
+    hint = (
+        "Either its creation was interrupted (then remove the folder and create it again), or the "
+        "storage is not mounted completely; nothing was changed"
+    )
+    location: str
+
+
+@dataclass(kw_only=True, eq=False)
+class RepositoryTooNew(HoldfastError):
+    code = "repository_too_new"
+    category = Category.USAGE
+    template = "{location} was written by a newer Holdfast ({problem})"
+    hint = "Use that version or a newer one; nothing was changed"
+    location: str
+    problem: str
+
+
+@dataclass(kw_only=True, eq=False)
+class WrongPassphrase(HoldfastError):
+    code = "wrong_passphrase"
+    category = Category.USAGE
+    template = "no key slot of {location} opens with this passphrase or recovery key"
+    hint = "Check for a wrong file or keyboard layout; the recovery kit opens the repository too"
+    location: str
+
+
+@dataclass(kw_only=True, eq=False)
+class PointNotFound(HoldfastError):
+    code = "point_not_found"
+    category = Category.NOT_FOUND
+    template = "there is no restore point {point!r} in {location}"
+    hint = "`holdfast points` lists them; a unique beginning of the id is enough"
+    point: str
+    location: str
+
+
+@dataclass(kw_only=True, eq=False)
+class PointAmbiguous(HoldfastError):
+    code = "point_ambiguous"
+    category = Category.USAGE
+    template = "{point!r} is the beginning of more than one restore point"
+    hint = "Give more of the id: {candidates}"
+    point: str
+    candidates: str
+
+
+@dataclass(kw_only=True, eq=False)
+class DiskNotFound(HoldfastError):
+    code = "disk_not_found"
+    category = Category.NOT_FOUND
+    template = "restore point {point} has no disk {disk!r}"
+    hint = "It has: {known}"
+    point: str
+    disk: str
+    known: str
+
+
+@dataclass(kw_only=True, eq=False)
+class LeaseHeld(HoldfastError):
+    code = "already_running"
+    category = Category.CONFLICT
+    retry = Retry.LATER
+    template = "{what} is already being worked on by {holder} since {since}"
+    hint = "Wait for it to end; a holder that died is replaced after {ttl_s:.0f} seconds"
+    what: str
+    holder: str
+    since: str
+    ttl_s: float
+
+
+@dataclass(kw_only=True, eq=False)
+class LeaseLost(HoldfastError):
+    code = "lease_lost"
+    retry = Retry.NOW
+    template = "{what} was taken over by another process"
+    hint = "This run was too slow to prove that it still owned it, and kept nothing; run it again"
+    what: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ParentVanished(HoldfastError):
+    code = "parent_vanished"
+    retry = Retry.NOW
+    template = "restore point {point} was deleted while a backup built on it"
+    hint = "Nothing was kept; run the backup again"
+    point: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ChunkCorruptedInMemory(HoldfastError):
+    """The check before a pack is stored failed: memory, CPU or a library is faulty."""
+
+    code = "corrupted_in_memory"
+    category = Category.INTEGRITY
+    template = "data changed in memory between reading and storing ({problem})"
+    hint = "Nothing of it was stored. Test this machine's memory before trusting it with backups"
+    problem: str

@@ -1,0 +1,178 @@
+"""The index in memory: for each known chunk, where it lies. 48 bytes a chunk in sorted arrays,
+plus a small dictionary of what this process has added lately. A cache of the packs' own tables."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.repository.format.index import PackTable
+from holdfast.repository.format.pack import ID_BYTES, ChunkMeta, ChunkType, Codec
+
+_ROW = np.dtype(
+    [
+        ("rest", "u1", (ID_BYTES - 8,)),
+        ("pack", "<u4"),
+        ("offset", "<u4"),
+        ("stored", "<u4"),
+        ("plain", "<u4"),
+    ]
+)
+_TYPE_SHIFT = 30
+_CODEC_SHIFT = 29
+_STORED_MASK = (1 << _CODEC_SHIFT) - 1
+_RECENT_LIMIT = 65536
+"""Chunks kept in the dictionary before they are sorted in; about 30 MiB of memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkLocation:
+    """Where a chunk's sealed bytes are, and what is needed to open them."""
+
+    pack_hash: bytes
+    offset: int
+    stored_bytes: int
+    meta: ChunkMeta
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """Rows in the order of their ids' first eight bytes (big-endian)."""
+
+    prefixes: NDArray[np.uint64]
+    rows: NDArray[Any]
+
+
+class ChunkIndex:
+    """Thread-safe. The sorted part is replaced as a whole, so that look-ups need no lock."""
+
+    def __init__(self) -> None:
+        self._sorted = _Sorted(np.empty(0, dtype=np.uint64), np.empty(0, dtype=_ROW))
+        self._packs: list[tuple[bytes, int]] = []
+        self._pack_numbers: dict[bytes, int] = {}
+        self._recent: dict[bytes, ChunkLocation] = {}
+        self._recent_tables: list[PackTable] = []
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._sorted.rows) + len(self._recent)
+
+    def load(self, tables: Iterable[PackTable]) -> None:
+        """Sort in the tables of whole packs; a pack that is sorted in already is skipped."""
+        with self._lock:
+            self._merge(tables)
+
+    def add(self, table: PackTable) -> None:
+        """A pack has just become durable."""
+        locations = {location.meta.chunk_id: location for location in locations_of(table)}
+        with self._lock:
+            self._recent_tables.append(table)
+            self._recent.update(locations)
+            if len(self._recent) > _RECENT_LIMIT:
+                self._merge(self._recent_tables)
+                self._recent, self._recent_tables = {}, []
+
+    def find(self, chunk_id: bytes) -> ChunkLocation | None:
+        found = self._recent.get(chunk_id)
+        if found is not None:
+            return found
+        index = self._sorted
+        prefix = int.from_bytes(chunk_id[:8], "big")
+        position = int(np.searchsorted(index.prefixes, np.uint64(prefix)))
+        while position < len(index.prefixes) and int(index.prefixes[position]) == prefix:
+            row = index.rows[position]
+            if row["rest"].tobytes() == chunk_id[8:]:
+                return self._location(row, chunk_id)
+            position += 1
+        # It may have moved from the dictionary to the rows between the two looks.
+        return self._recent.get(chunk_id) if index is self._sorted else self.find(chunk_id)
+
+    @property
+    def packs(self) -> dict[bytes, int]:
+        """Hash and size of every known pack."""
+        with self._lock:
+            known = dict(self._packs)
+            known.update((table.pack_hash, table.pack_bytes) for table in self._recent_tables)
+        return known
+
+    def _merge(self, tables: Iterable[PackTable]) -> None:
+        prefixes = [self._sorted.prefixes]
+        blocks = [self._sorted.rows]
+        for table in tables:
+            if table.pack_hash in self._pack_numbers:
+                continue
+            number = len(self._packs)
+            self._packs.append((table.pack_hash, table.pack_bytes))
+            self._pack_numbers[table.pack_hash] = number
+            ids = np.ascontiguousarray(table.entries["id"])
+            prefixes.append(
+                np.ascontiguousarray(ids[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+            )
+            blocks.append(_rows(table, ids, number))
+        if len(blocks) == 1:
+            return
+        joined = np.concatenate(prefixes)
+        order = np.argsort(joined, kind="stable")
+        self._sorted = _Sorted(joined[order], np.concatenate(blocks)[order])
+
+    def _location(self, row: Any, chunk_id: bytes) -> ChunkLocation:
+        stored = int(row["stored"])
+        return ChunkLocation(
+            pack_hash=self._packs[int(row["pack"])][0],
+            offset=int(row["offset"]),
+            stored_bytes=stored & _STORED_MASK,
+            meta=ChunkMeta(
+                chunk_id=chunk_id,
+                type=ChunkType(stored >> _TYPE_SHIFT),
+                codec=Codec(stored >> _CODEC_SHIFT & 1),
+                plain_bytes=int(row["plain"]),
+            ),
+        )
+
+
+def locations_of(table: PackTable) -> Sequence[ChunkLocation]:
+    """The chunks of one pack, in the order they lie in it."""
+    entries = table.entries
+    columns = zip(
+        entries["id"],
+        entries["type"].tolist(),
+        entries["codec"].tolist(),
+        entries["offset"].tolist(),
+        entries["stored_bytes"].tolist(),
+        entries["plain_bytes"].tolist(),
+        strict=True,
+    )
+    return [
+        ChunkLocation(
+            pack_hash=table.pack_hash,
+            offset=offset,
+            stored_bytes=stored,
+            meta=ChunkMeta(
+                chunk_id=chunk_id.tobytes(),
+                type=ChunkType(kind),
+                codec=Codec(codec),
+                plain_bytes=plain,
+            ),
+        )
+        for chunk_id, kind, codec, offset, stored, plain in columns
+    ]
+
+
+def _rows(table: PackTable, ids: NDArray[np.uint8], number: int) -> NDArray[Any]:
+    entries = table.entries
+    rows = np.empty(len(entries), dtype=_ROW)
+    rows["rest"] = ids[:, 8:]
+    rows["pack"] = number
+    rows["offset"] = entries["offset"]
+    rows["stored"] = (
+        entries["stored_bytes"].astype(np.uint32)
+        | entries["codec"].astype(np.uint32) << np.uint32(_CODEC_SHIFT)
+        | entries["type"].astype(np.uint32) << np.uint32(_TYPE_SHIFT)
+    )
+    rows["plain"] = entries["plain_bytes"]
+    return rows

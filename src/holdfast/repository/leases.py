@@ -1,0 +1,226 @@
+"""Leases: who is writing, provable to others through the store alone.
+
+A lease on a resource is a row of objects `leases/<resource>/<generation>`. Taking, refreshing and
+releasing each create the next generation with a no-replace put, so of two processes exactly one
+wins, and a holder that slept through its lease finds its next generation taken: the numbers only
+grow and the newest object is never deleted. Ages are measured by the storage's clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from holdfast.core.clock import Clock, format_time
+from holdfast.core.errors import HoldfastError
+from holdfast.core.failpoints import failpoint
+from holdfast.core.ids import uuid7
+from holdfast.repository.errors import (
+    LeaseHeld,
+    LeaseLost,
+    ObjectDamaged,
+    ObjectExists,
+    ObjectMissing,
+)
+from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.store.store import ObjectInfo, ObjectStore
+
+TTL_S = 60.0
+_REFRESH_S = 12.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
+    """The content of one generation."""
+
+    owner: str
+    """UUIDv7 of the holder; not of its process, which may hold several."""
+    released: bool
+    host: str
+    boot_id: str
+    pid: int
+    pid_started: str
+    """Start time of the process in clock ticks: a reused pid is another process."""
+    since: str
+
+    def process_is_dead(self) -> bool:
+        """True only when the holder ran on this very boot of this host and is gone."""
+        here = _this_process()
+        if self.boot_id != here["boot_id"] or not self.boot_id:
+            return False
+        return _start_time(self.pid) != self.pid_started
+
+
+class Lease:
+    """A held lease, refreshed by a thread until released. A context manager."""
+
+    def __init__(
+        self, store: ObjectStore, sealer: Sealer, clock: Clock, resource: str, what: str
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._clock = clock
+        self._resource = resource
+        self._what = what
+        self._owner = str(uuid7(clock))
+        self._since = format_time(clock.now())
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._confirmed_at: datetime | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lost = False
+
+    def acquire(self) -> Self:
+        """Raises LeaseHeld when somebody else holds it."""
+        newest = self._newest()
+        if newest is not None:
+            generation, info = newest
+            self._refuse_if_held(generation, info)
+            self._generation = generation
+        try:
+            self._put_next(released=False)
+        except ObjectExists as error:
+            raise self._held("another process", format_time(self._clock.now())) from error
+        self._confirmed_at = self._store.stat(self._key(self._generation)).modified
+        failpoint("lease.after_acquire")
+        self._thread = threading.Thread(target=self._refresh_loop, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def confirm(self) -> None:
+        """Prove, by the store, that the lease was held without a break. Raises LeaseLost.
+
+        Called right before the commit, and again after it.
+        """
+        with self._lock:
+            self._refresh()
+
+    def release(self) -> None:
+        """Give it up so that the next run need not wait. Never raises for a lost lease."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock, suppress(HoldfastError):
+            if not self._lost:
+                self._put_next(released=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _refresh_loop(self) -> None:
+        while not self._stop.wait(_REFRESH_S):
+            # A failing store is no proof of loss; `confirm` decides before the commit.
+            with self._lock, suppress(HoldfastError):
+                self._refresh()
+
+    def _refresh(self) -> None:
+        if self._lost:
+            raise LeaseLost(what=self._what)
+        try:
+            self._put_next(released=False)
+        except ObjectExists as error:
+            self._lost = True
+            raise LeaseLost(what=self._what) from error
+        now = self._store.stat(self._key(self._generation)).modified
+        before, self._confirmed_at = self._confirmed_at, now
+        if before is None or now - before > timedelta(seconds=TTL_S):
+            # Nobody took it, but others were free to treat it as expired in between.
+            self._lost = True
+            raise LeaseLost(what=self._what)
+
+    def _put_next(self, *, released: bool) -> None:
+        generation = self._generation + 1
+        document = {
+            "owner": self._owner,
+            "released": released,
+            "since": self._since,
+            **_this_process(),
+        }
+        key = self._key(generation)
+        sealed = self._sealer.seal(Kind.LEASE, key, json.dumps(document).encode())
+        self._store.put_new(key, [sealed])
+        self._generation = generation
+        if generation > 1:
+            # Only now: the newest generation must exist at every moment.
+            with suppress(ObjectMissing):
+                self._store.delete(self._key(generation - 1))
+
+    def _newest(self) -> tuple[int, ObjectInfo] | None:
+        found: list[tuple[int, ObjectInfo]] = []
+        for info in self._store.list(f"leases/{self._resource}/"):
+            found.append((int(info.key.rpartition("/")[2], 16), info))
+        return max(found, key=lambda item: item[0], default=None)
+
+    def _refuse_if_held(self, generation: int, info: ObjectInfo) -> None:
+        try:
+            record = read_lease(self._store, self._sealer, info.key)
+        except ObjectMissing:
+            # Refreshed between listing and reading: alive.
+            raise self._held("another process", format_time(info.modified)) from None
+        if record.released or record.process_is_dead():
+            return
+        age = self._store.now() - info.modified
+        if age < timedelta(seconds=TTL_S):
+            raise self._held(f"process {record.pid} on {record.host}", record.since)
+        del generation
+
+    def _held(self, holder: str, since: str) -> LeaseHeld:
+        return LeaseHeld(what=self._what, holder=holder, since=since, ttl_s=TTL_S)
+
+    def _key(self, generation: int) -> str:
+        return f"leases/{self._resource}/{generation:016x}"
+
+
+def read_lease(store: ObjectStore, sealer: Sealer, key: str) -> LeaseRecord:
+    """Raises ObjectMissing, ObjectDamaged."""
+    plain = sealer.open(Kind.LEASE, key, store.get(key), key=key)
+    try:
+        document = cast(dict[str, Any], json.loads(plain))
+        return LeaseRecord(**document)
+    except (TypeError, ValueError) as error:
+        raise ObjectDamaged(key=key, problem="its fields are not those of a lease") from error
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "boot_id": _boot_id(),
+        "pid": os.getpid(),
+        "pid_started": _start_time(os.getpid()),
+    }
+
+
+def _boot_id() -> str:
+    """Identity of this boot and of this pid namespace: pids mean something only within it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _start_time(pid: int) -> str:
+    """Field 22 of /proc/PID/stat (proc(5)); empty when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]

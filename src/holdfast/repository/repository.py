@@ -1,0 +1,380 @@
+"""A repository: create, open, list its points, begin a backup, read a disk, delete, check.
+
+The facade over the parts in this folder; callers outside import it from `holdfast.repository`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from blake3 import blake3
+
+from holdfast.core.clock import Clock, SystemClock, format_time
+from holdfast.core.failpoints import failpoint
+from holdfast.core.ids import uuid7
+from holdfast.core.units import KIB, ceil_div
+from holdfast.repository.chunks import ChunkReader
+from holdfast.repository.disk_map import DiskMap
+from holdfast.repository.errors import (
+    DiskNotFound,
+    NotARepository,
+    ObjectDamaged,
+    ObjectExists,
+    ObjectMissing,
+    PointAmbiguous,
+    PointNotFound,
+    RepositoryIncomplete,
+    StoreUnavailable,
+    WrongPassphrase,
+)
+from holdfast.repository.format.config import (
+    RepositoryConfig,
+    check_config,
+    decode_config,
+    encode_config,
+)
+from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.index import decode_index
+from holdfast.repository.format.keys import KEY_BYTES, Credential, new_slot, open_slot
+from holdfast.repository.format.pack import ChunkIds, ChunkType
+from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest, decode_manifest
+from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
+from holdfast.repository.index import ChunkIndex
+from holdfast.repository.leases import Lease
+from holdfast.repository.packs import PackWriter
+from holdfast.repository.session import BackupSession, point_key
+from holdfast.repository.store.local import LocalStore
+from holdfast.repository.store.store import ObjectStore
+
+DEFAULT_CHUNK_BYTES = 512 * KIB
+SENTINEL_KEY = "sentinel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePoint:
+    """A committed point and what is known about it since."""
+
+    manifest: Manifest
+    suspect: str = ""
+    """Why its content is in doubt; empty when it is not."""
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    def disk(self, key: str) -> DiskRecord:
+        """Raises DiskNotFound."""
+        for disk in self.manifest.disks:
+            if disk.key == key:
+                return disk
+        known = ", ".join(disk.key for disk in self.manifest.disks)
+        raise DiskNotFound(point=self.id, disk=key, known=known or "no disk")
+
+
+class Repository:
+    """An opened repository. Thread-safe for reading. Holds the master key in memory."""
+
+    def __init__(
+        self, store: ObjectStore, config: RepositoryConfig, master: bytes, clock: Clock
+    ) -> None:
+        self.config = config
+        self._store = store
+        self._master = master
+        self._clock = clock
+        self._id_bytes = config.repository_id.bytes
+        self._sealer = Sealer(self._id_bytes, master)
+        self._ids = ChunkIds(master)
+        self._index = ChunkIndex()
+        self._index_loaded: set[str] = set()
+        self.chunks = ChunkReader(
+            store=store,
+            index=self._index,
+            ids=self._ids,
+            repository_id=self._id_bytes,
+            master=master,
+        )
+
+    # -- create and open ------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        store: ObjectStore,
+        credential: Credential,
+        *,
+        chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+        clock: Clock | None = None,
+    ) -> tuple[Repository, str]:
+        """A new repository and its recovery kit (text, to be shown once).
+
+        The sentinel is written last: without it nobody takes the folder for a repository. Raises
+        ObjectExists when there is one already.
+        """
+        clock = clock or SystemClock()
+        _refuse_used(store)
+        master = _random_key()
+        config = RepositoryConfig(
+            repository_id=uuid7(clock),
+            created_at=format_time(clock.now()),
+            chunk_bytes=chunk_bytes,
+        )
+        store.put_new("config", [encode_config(config, master)])
+        failpoint("repository.after_config")
+        recovery = new_recovery_key()
+        for holder in (credential, recovery):
+            slot = str(uuid7(clock))
+            wrapped = new_slot(config.repository_id.bytes, slot, master, holder)
+            store.put_new(f"keys/{slot}", [wrapped])
+        failpoint("repository.after_key_slot")
+        repository = cls(store, config, master, clock)
+        sentinel = repository._sealer.seal(Kind.SENTINEL, SENTINEL_KEY, b"holdfast")
+        store.put_new(SENTINEL_KEY, [sentinel])
+        kit = render_kit(recovery, config.repository_id, store.location, config.created_at)
+        return repository, kit
+
+    @classmethod
+    def open(
+        cls, store: ObjectStore, credential: Credential, *, clock: Clock | None = None
+    ) -> Repository:
+        """Raises NotARepository, RepositoryTooNew, RepositoryIncomplete, WrongPassphrase,
+        ObjectDamaged. Reads no index yet."""
+        config, stored = read_config(store)
+        master = _unlock(store, config, credential)
+        check_config(stored, master)
+        repository = cls(store, config, master, clock or SystemClock())
+        repository._check_sentinel()
+        return repository
+
+    # -- identity -------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return str(self.config.repository_id)
+
+    @property
+    def location(self) -> str:
+        return self._store.location
+
+    @property
+    def chunk_bytes(self) -> int:
+        return self.config.chunk_bytes
+
+    # -- points ---------------------------------------------------------------------------------
+
+    def points(self) -> list[RestorePoint]:
+        """Every point, oldest first."""
+        marks = self._marks()
+        found: list[RestorePoint] = []
+        for info in self._store.list("points/"):
+            try:
+                manifest = self._manifest(info.key)
+            except ObjectMissing:
+                continue  # deleted between listing and reading: legal
+            found.append(RestorePoint(manifest=manifest, suspect=marks.get(manifest.id, "")))
+        return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
+
+    def point_ids(self) -> list[str]:
+        """Ids only, without reading the manifests."""
+        return sorted(info.key.removeprefix("points/") for info in self._store.list("points/"))
+
+    def point(self, id_or_prefix: str) -> RestorePoint:
+        """The point with that id, a unique beginning of it, or `latest`.
+
+        Raises PointNotFound, PointAmbiguous.
+        """
+        ids = self.point_ids()
+        if id_or_prefix == "latest" and ids:
+            return self.points()[-1]
+        matches = [name for name in ids if id_or_prefix and name.startswith(id_or_prefix.lower())]
+        if not matches:
+            raise PointNotFound(point=id_or_prefix, location=self.location)
+        if len(matches) > 1:
+            some = ", ".join(matches[:5])
+            raise PointAmbiguous(point=id_or_prefix, candidates=some)
+        manifest = self._manifest(point_key(matches[0]))
+        return RestorePoint(manifest=manifest, suspect=self._marks().get(manifest.id, ""))
+
+    def latest_point(self, platform: str, vm_id: str) -> RestorePoint | None:
+        """The newest point of one VM."""
+        mine = [
+            point
+            for point in self.points()
+            if (point.manifest.vm.platform, point.manifest.vm.id) == (platform, vm_id)
+        ]
+        return mine[-1] if mine else None
+
+    def delete_point(self, point_id: str) -> None:
+        """Remove one point; no other depends on it. Its space is reclaimed by compact."""
+        try:
+            self._store.delete(point_key(point_id))
+        except ObjectMissing as error:
+            raise PointNotFound(point=point_id, location=self.location) from error
+
+    def mark_suspect(self, point_ids: Sequence[str], reason: str) -> None:
+        """Record, durably, that the content of these points is in doubt."""
+        key = f"marks/{uuid7(self._clock)}"
+        document = {"points": list(point_ids), "reason": reason}
+        self._store.put_new(key, [self._sealer.seal(Kind.MARK, key, json.dumps(document).encode())])
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def load_index(self) -> ChunkIndex:
+        """Read the index objects that were not read yet.
+
+        Call after listing points, never before: an index object is durable before the point that
+        needs it, so whoever saw the point finds its chunks.
+        """
+        for info in self._store.list("index/"):
+            if info.key in self._index_loaded:
+                continue
+            self._index.load(decode_index(self.read_index_object(info.key), key=info.key))
+            self._index_loaded.add(info.key)
+        return self._index
+
+    def read_index_object(self, key: str) -> bytes:
+        """Plaintext of one index object, its name checked against its bytes."""
+        stored = self._store.get(key)
+        if blake3(stored).hexdigest() != key.removeprefix("index/"):
+            raise ObjectDamaged(key=key, problem="its bytes do not hash to its name")
+        return self._sealer.open(Kind.INDEX, "", stored, key=key)
+
+    def disk_map(self, disk: DiskRecord) -> DiskMap:
+        """The map of a disk at a point. `load_index` must have been called since the point was
+        read."""
+        return DiskMap(
+            root=disk.root,
+            height=disk.height,
+            chunk_count=ceil_div(disk.size_bytes, self.chunk_bytes),
+            fetch=lambda page_id: self.chunks.read(page_id, ChunkType.MAP),
+        )
+
+    def read_artifact(self, artifact: ArtifactRecord) -> bytes:
+        data = b"".join(self.chunks.read(chunk, ChunkType.ARTIFACT) for chunk in artifact.chunks)
+        if len(data) != artifact.size_bytes:
+            raise ObjectDamaged(key=artifact.name, problem="it has another length than recorded")
+        return data
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def begin_backup(self, *, platform: str, vm_id: str, vm_name: str) -> BackupSession:
+        """Take the VM's lease and start writing. Raises LeaseHeld when another run has it."""
+        self._check_sentinel()
+        resource = (
+            "vm-" + blake3(f"{platform}\n{vm_id}".encode(), key=self._lease_key()).hexdigest()[:32]
+        )
+        lease = Lease(self._store, self._sealer, self._clock, resource, vm_name).acquire()
+        try:
+            index = self.load_index()
+        except BaseException:
+            lease.release()
+            raise
+        writer = PackWriter(
+            store=self._store,
+            index=index,
+            ids=self._ids,
+            repository_id=self._id_bytes,
+            master=self._master,
+        )
+        return BackupSession(
+            store=self._store,
+            sealer=self._sealer,
+            writer=writer,
+            ids=self._ids,
+            lease=lease,
+            chunk_bytes=self.chunk_bytes,
+            on_commit=lambda _manifest: None,
+        )
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> ObjectStore:
+        """For maintenance inside this package."""
+        return self._store
+
+    def _manifest(self, key: str) -> Manifest:
+        plain = self._sealer.open(Kind.POINT, key, self._store.get(key), key=key)
+        manifest = decode_manifest(plain, key=key)
+        if point_key(manifest.id) != key:
+            raise ObjectDamaged(key=key, problem="it is the manifest of another point")
+        return manifest
+
+    def _marks(self) -> dict[str, str]:
+        suspects: dict[str, str] = {}
+        for info in self._store.list("marks/"):
+            plain = self._sealer.open(Kind.MARK, info.key, self._store.get(info.key), key=info.key)
+            document = cast(dict[str, Any], json.loads(plain))
+            for point_id in document["points"]:
+                suspects[str(point_id)] = str(document["reason"])
+        return suspects
+
+    def _check_sentinel(self) -> None:
+        """The cheap proof that the whole storage is there: an unmounted share has no sentinel."""
+        try:
+            stored = self._store.get(SENTINEL_KEY)
+        except ObjectMissing as error:
+            raise RepositoryIncomplete(location=self.location) from error
+        self._sealer.open(Kind.SENTINEL, SENTINEL_KEY, stored, key=SENTINEL_KEY)
+
+    def _lease_key(self) -> bytes:
+        return blake3(
+            self._master, derive_key_context="holdfast repository v1 lease names"
+        ).digest()
+
+
+def open_store(location: str) -> LocalStore:
+    """The store behind a path. Raises NotARepository when nothing is there."""
+    path = Path(location).expanduser().absolute()
+    if not path.is_dir():
+        raise NotARepository(location=str(path))
+    return LocalStore(path)
+
+
+def read_config(store: ObjectStore) -> tuple[RepositoryConfig, bytes]:
+    """The public header of a repository, without a key."""
+    try:
+        stored = store.get("config")
+    except ObjectMissing as error:
+        raise NotARepository(location=store.location) from error
+    return decode_config(stored, location=store.location), stored
+
+
+def _unlock(store: ObjectStore, config: RepositoryConfig, credential: Credential) -> bytes:
+    damaged: ObjectDamaged | None = None
+    slots = 0
+    for slot, stored in _slots(store):
+        slots += 1
+        try:
+            master = open_slot(config.repository_id.bytes, slot, stored, credential)
+        except ObjectDamaged as error:
+            damaged = error  # another slot may still open
+            continue
+        if master is not None and len(master) == KEY_BYTES:
+            return master
+    if damaged is not None:
+        raise damaged
+    if slots == 0:
+        raise RepositoryIncomplete(location=store.location)
+    raise WrongPassphrase(location=store.location)
+
+
+def _slots(store: ObjectStore) -> Iterator[tuple[str, bytes]]:
+    for info in sorted(store.list("keys/"), key=lambda info: info.key):
+        yield info.key.removeprefix("keys/"), store.get(info.key)
+
+
+def _refuse_used(store: ObjectStore) -> None:
+    for info in store.list(""):
+        if info.key in {"config", SENTINEL_KEY} or info.key.startswith("points/"):
+            raise ObjectExists(key=info.key, location=store.location)
+        problem = f"it is not empty (it holds {info.key})"
+        raise StoreUnavailable(location=store.location, problem=problem)
+
+
+def _random_key() -> bytes:
+    return os.urandom(KEY_BYTES)

@@ -1,0 +1,147 @@
+"""A writing session: chunks, maps and artifacts of one VM's next restore point, then the commit.
+
+The order is the safety of the repository: packs are durable before the index that names them, the
+index before the manifest, and creating the manifest is the commit. A crash before that line leaves
+packs and index objects that no point refers to; they are found again by the next backup (as known
+chunks) and reclaimed by compact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from holdfast.core.failpoints import failpoint
+from holdfast.core.units import ceil_div
+from holdfast.repository.disk_map import DiskMap, DiskMapWriter
+from holdfast.repository.errors import LeaseLost, ObjectExists, ParentVanished
+from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.index import PackTable, encode_index
+from holdfast.repository.format.pack import ZERO_ID, ChunkIds, ChunkType
+from holdfast.repository.format.point import ArtifactRecord, Manifest, encode_manifest
+from holdfast.repository.leases import Lease
+from holdfast.repository.packs import PackWriter
+from holdfast.repository.store.store import ObjectStore
+
+
+class BackupSession:
+    """Made by `Repository.begin_backup`. A context manager: leaving gives up the lease; without a
+    `commit` nothing becomes visible.
+
+    `store_chunk` may be called from many threads; everything else from one.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        sealer: Sealer,
+        writer: PackWriter,
+        ids: ChunkIds,
+        lease: Lease,
+        chunk_bytes: int,
+        on_commit: Callable[[Manifest], None],
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._writer = writer
+        self._ids = ids
+        self._lease = lease
+        self._on_commit = on_commit
+        self._tables: list[PackTable] = []
+        self.chunk_bytes = chunk_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """New sealed bytes so far."""
+        return self._writer.stored_bytes
+
+    def chunk_id(self, plaintext: bytes | bytearray | memoryview) -> bytes:
+        """Id of a chunk of disk data, to compare with a parent's before storing it."""
+        return self._ids.of(ChunkType.DATA, plaintext)
+
+    def store_chunk(self, chunk_id: bytes, plaintext: bytes | bytearray | memoryview) -> int:
+        """Bytes newly stored; 0 when the chunk is known. The buffer stays the caller's."""
+        return self._writer.store_known(ChunkType.DATA, chunk_id, plaintext)
+
+    def new_map(self, size_bytes: int, parent: DiskMap | None) -> DiskMapWriter:
+        """A map writer for a disk of that size whose pages go into this session."""
+        return DiskMapWriter(
+            chunk_count=ceil_div(size_bytes, self.chunk_bytes),
+            parent=parent,
+            store=lambda page: self._writer.store(ChunkType.MAP, page)[0],
+        )
+
+    def store_artifact(self, name: str, data: bytes) -> ArtifactRecord:
+        """Keep a definition or firmware state of the VM beside its disks."""
+        step = self.chunk_bytes
+        chunks = [
+            self._writer.store(ChunkType.ARTIFACT, data[start : start + step])[0]
+            for start in range(0, len(data), step)
+        ]
+        return ArtifactRecord(name=name, size_bytes=len(data), chunks=tuple(chunks))
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make the point exist. On return it is durable and visible; on any error it is neither.
+
+        Raises LeaseLost, ParentVanished, OutOfSpace, StoreUnavailable.
+        """
+        self._tables.extend(self._writer.flush())
+        failpoint("index.before_put")
+        self._put_index()
+        failpoint("index.after_put")
+        self._lease.confirm()
+        if manifest.parent_id is not None:
+            self._require_point(manifest.parent_id)
+        key = point_key(manifest.id)
+        sealed = self._sealer.seal(Kind.POINT, key, encode_manifest(manifest))
+        failpoint("point.before_commit")
+        self._store.put_new(key, [sealed])  # THE COMMIT: everything it names is durable
+        failpoint("point.after_commit")
+        self._prove_commit(key)
+        self._on_commit(manifest)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lease.release()
+
+    def _put_index(self) -> None:
+        if not self._tables:
+            return
+        sealed = self._sealer.seal(Kind.INDEX, "", encode_index(self._tables))
+        with suppress(ObjectExists):  # named by the hash of its bytes: it is this one
+            self._store.put_new(f"index/{blake3(sealed).hexdigest()}", [sealed])
+        self._tables.clear()
+
+    def _require_point(self, point_id: str) -> None:
+        if not any(info.key == point_key(point_id) for info in self._store.list("points/")):
+            raise ParentVanished(point=point_id)
+
+    def _prove_commit(self, key: str) -> None:
+        """If the lease was lost while the manifest was being written, a reclaim may have run in
+        between without seeing it: take the point back rather than promise what may be gone."""
+        try:
+            self._lease.confirm()
+        except LeaseLost:
+            self._store.delete(key)
+            raise
+
+
+def point_key(point_id: str) -> str:
+    return f"points/{point_id}"
+
+
+def is_zero(chunk_id: bytes) -> bool:
+    """True for the id that stands for a chunk of zeroes."""
+    return chunk_id == ZERO_ID

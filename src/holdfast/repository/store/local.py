@@ -1,0 +1,231 @@
+"""A folder on a local disk or on NFS as an object store.
+
+Write rule: a temporary file in the final folder, all bytes, fsync, hard link under the final name
+(which never replaces), unlink of the temporary name, fsync of the folder. A failed fsync is final
+for that file: the kernel may have dropped the data and marked it clean, so it is removed, never
+synced again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from holdfast.core.errors import HoldfastError, OutOfSpace
+from holdfast.core.failpoints import failpoint
+from holdfast.repository.errors import (
+    ObjectDamaged,
+    ObjectExists,
+    ObjectMissing,
+    StoreUnavailable,
+)
+from holdfast.repository.store.store import Buffer, ObjectInfo, check_key
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_TEMPORARY = ".tmp-"
+
+
+class LocalStore:
+    """Objects are files below `root`; names that begin with a dot are not objects."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._durable_folders: set[Path] = set()
+
+    @property
+    def location(self) -> str:
+        return str(self._root)
+
+    def prepare(self) -> None:
+        """Create the root folder when missing, durably. Raises StoreUnavailable."""
+        try:
+            self._make_folder(self._root)
+        except OSError as error:
+            raise self._problem(error) from error
+
+    def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
+        final = self._path(key)
+        temporary = final.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            self._make_folder(final.parent)
+            try:
+                self._write_temporary(temporary, parts)
+                # A crash here leaves a temporary file that no reader sees.
+                failpoint("local_store.after_temp_fsync")
+                self._link(temporary, final, key)
+            finally:
+                with suppress(FileNotFoundError):
+                    temporary.unlink()
+            # A crash here may lose the name: nobody was told that it exists yet.
+            failpoint("local_store.after_link")
+            self._sync_folder(final.parent)
+        except OSError as error:
+            raise self._problem(error) from error
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except OSError as error:
+            raise self._problem(error, key) from error
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        try:
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.pread(descriptor, length, offset)
+                while len(data) < length:
+                    more = os.pread(descriptor, length - len(data), offset + len(data))
+                    if not more:
+                        break
+                    data += more
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._problem(error, key) from error
+        if len(data) != length:
+            raise ObjectDamaged(key=key, problem=f"it ends before byte {offset + length}")
+        return data
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        top = self._root / prefix if prefix else self._root
+        if prefix and not top.exists():
+            self._require_root()
+            return
+        yield from self._walk(top)
+
+    def stat(self, key: str) -> ObjectInfo:
+        try:
+            status = self._path(key).stat()
+        except OSError as error:
+            raise self._problem(error, key) from error
+        return _info(key, status)
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            path.unlink()
+            self._sync_folder(path.parent)
+        except OSError as error:
+            raise self._problem(error, key) from error
+
+    def now(self) -> datetime:
+        """By the clock that stamps files here, which on NFS is the server's."""
+        probe = self._root / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            try:
+                return _moment(os.fstat(descriptor))
+            finally:
+                os.close(descriptor)
+                probe.unlink()
+        except OSError as error:
+            raise self._problem(error) from error
+
+    def remove_leftovers(self, older_than_s: float) -> int:
+        """Remove temporary files of killed writers; returns how many. Never touches objects."""
+        removed = 0
+        now = self.now()
+        try:
+            for folder, _, names in os.walk(self._root, onerror=_raise):
+                for name in names:
+                    path = Path(folder, name)
+                    if not name.startswith(_TEMPORARY):
+                        continue
+                    with suppress(FileNotFoundError):
+                        if (now - _moment(path.stat())).total_seconds() > older_than_s:
+                            path.unlink()
+                            removed += 1
+        except OSError as error:
+            raise self._problem(error) from error
+        return removed
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        return self._root / key
+
+    def _write_temporary(self, path: Path, parts: Sequence[Buffer]) -> None:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            # NFS reports a failed write only here; the error must not be lost.
+            os.close(descriptor)
+
+    def _link(self, temporary: Path, final: Path, key: str) -> None:
+        try:
+            os.link(temporary, final)
+        except FileExistsError as error:
+            raise ObjectExists(key=key, location=self.location) from error
+
+    def _make_folder(self, folder: Path) -> None:
+        """Create `folder` and make its name durable. An existing folder's name is synced as well,
+        once a process: whoever created it may have died before its own fsync."""
+        if folder in self._durable_folders:
+            return
+        if folder != self._root:
+            self._make_folder(folder.parent)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._sync_folder(folder.parent)
+        self._durable_folders.add(folder)
+
+    def _sync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _walk(self, top: Path) -> Iterator[ObjectInfo]:
+        try:
+            for folder, folders, names in os.walk(top, onerror=_raise):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                self._refuse_links(Path(folder), folders)
+                for name in names:
+                    if name.startswith("."):
+                        continue
+                    path = Path(folder, name)
+                    with suppress(FileNotFoundError):  # deleted since: legal
+                        yield _info(path.relative_to(self._root).as_posix(), path.lstat())
+        except OSError as error:
+            raise self._problem(error) from error
+
+    def _refuse_links(self, folder: Path, names: Sequence[str]) -> None:
+        """os.walk would pass over a linked folder, and a listing must never be short."""
+        for name in names:
+            if (folder / name).is_symlink():
+                problem = f"{name} is a symbolic link; mount or move the folder instead"
+                raise StoreUnavailable(location=self.location, problem=problem)
+
+    def _require_root(self) -> None:
+        if not self._root.is_dir():
+            raise StoreUnavailable(location=self.location, problem="the folder does not exist")
+
+    def _problem(self, error: OSError, key: str = "") -> HoldfastError:
+        if key and error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            return ObjectMissing(key=key, location=self.location)
+        if error.errno in _FULL:
+            return OutOfSpace(location=self.location)
+        return StoreUnavailable(location=self.location, problem=error.strerror or str(error))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _moment(status: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(status.st_mtime, UTC)
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key=key, size_bytes=status.st_size, modified=_moment(status))

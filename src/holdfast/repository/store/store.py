@@ -1,0 +1,79 @@
+"""The contract of an object store. A repository needs no more than this from its storage.
+
+Keys are relative paths of lower-case letters, digits, `-`, `_` and `.`, with `/` between
+components; no component is empty or begins with a dot (the store keeps such names for itself).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+_KEY = re.compile(r"[a-z0-9_-][a-z0-9._-]*(/[a-z0-9_-][a-z0-9._-]*)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo:
+    key: str
+    size_bytes: int
+    modified: datetime
+    """By the storage's clock, never by ours."""
+
+
+class ObjectStore(Protocol):
+    """Thread-safe. Every method raises StoreUnavailable when the storage misbehaves, and
+    OutOfSpace when it is full; neither leaves a visible object behind."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, for a person; holds no secret."""
+        ...
+
+    def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
+        """Create `key` from the concatenated parts, atomically, never replacing.
+
+        On return the object and its name are durable. Of several callers exactly one wins; the
+        others get ObjectExists. The buffers are the caller's again on return. A reader sees the
+        whole object or none, also after a crash at any moment.
+        """
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises ObjectMissing."""
+        ...
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes; raises ObjectDamaged when the object ends before that, and
+        ObjectMissing."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix` (`""` or one ending in `/`), in no order.
+
+        Complete or an error: an unreadable folder or an interrupted listing raises
+        StoreUnavailable, it never yields fewer.
+        """
+        ...
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Raises ObjectMissing."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Durable on return; deleting a missing object raises ObjectMissing."""
+        ...
+
+    def now(self) -> datetime:
+        """The storage's own clock, to compare with `modified`."""
+        ...
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError for a key outside the contract: a programming error, never user input."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"not an object key: {key!r}")
