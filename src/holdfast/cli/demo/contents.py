@@ -18,6 +18,7 @@ ORDERS = "shop/orders.csv"
 """Changed by the demo between its two backups; relative to the data disk."""
 LETTER = "shop/letter.txt"
 """Read by a person: the demo shows both versions of it."""
+ORDER_ROWS = 20_000
 OBSOLETE = "shop/old-prices.csv"
 """Deleted by the demo between its two backups."""
 PLAN = "projects/plan.txt"
@@ -38,12 +39,11 @@ _DOCUMENTS_BYTES = 64 * MIB
 _LIBRARIES_BYTES = 40 * MIB
 _LARGEST_FILE_BYTES = 4 * MIB
 _CLIPS, _CLIP_BYTES = 4, 6 * MIB
-_ORDER_ROWS = 20_000
 
 
 def stage_data(folder: Path) -> None:
     """Fill an empty folder with what the guest has at /srv/data."""
-    _write(folder / ORDERS, order_table(_ORDER_ROWS))
+    _write(folder / ORDERS, order_table(ORDER_ROWS))
     _write(folder / LETTER, LETTER_TEXT.encode())
     _write(folder / OBSOLETE, order_table(500))
     for number in range(_CLIPS):

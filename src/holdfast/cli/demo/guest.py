@@ -22,7 +22,7 @@ from holdfast.cli.demo.initramfs import Kernel
 from holdfast.cli.demo.programs import find_program, run_program
 from holdfast.core.units import MIB
 
-BUILD_VERSION = "1"
+BUILD_VERSION = "2"
 """Raise when the modules that go into a build change what they make."""
 
 _PREFIX = "build-"
@@ -118,9 +118,9 @@ def _make_data_disk(temporary: Path, target: Path) -> None:
     file_system_bytes = _DATA_BYTES - _PARTITION_OFFSET - _GPT_BACKUP_BYTES
     run_program(
         [
-            *("mkfs.ext4", "-q", "-F", "-L", "data", "-U", _DATA_UUID),
+            *("mkfs.ext4", "-q", "-F", "-b", "4096", "-L", "data", "-U", _DATA_UUID),
             *("-E", options + _DATA_UUID, "-d", str(staged)),
-            *(str(raw), f"{file_system_bytes // 1024}k"),
+            *(str(raw), str(file_system_bytes // 4096)),
         ],
         timeout_s=_MKFS_TIMEOUT_S,
         environment={"E2FSPROGS_FAKE_TIME": _BUILD_TIME},

@@ -7,12 +7,14 @@ its metadata names the lab's folder; anything else is refused and never touched.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 from xml.sax.saxutils import escape, quoteattr, unescape
 
 from holdfast.cli.demo.acceleration import DomainType
@@ -68,11 +70,6 @@ class Lab:
         return self.folder / "vm"
 
     @property
-    def restored_folder(self) -> Path:
-        """Disks of the VM restored from a point."""
-        return self.folder / "restored-vm"
-
-    @property
     def fetched_folder(self) -> Path:
         """Single files fetched from points."""
         return self.folder / "fetched"
@@ -92,6 +89,10 @@ class Lab:
     @property
     def acceleration_file(self) -> Path:
         return self.folder / "acceleration.json"
+
+    @property
+    def _restored_disks_file(self) -> Path:
+        return self.folder / "restored-disks.json"
 
     @property
     def console_log(self) -> Path:
@@ -166,11 +167,26 @@ class Lab:
         )
         return True
 
+    def remember_restored_disks(self) -> None:
+        """Note where a restore has put the restored VM's disks: only those are deleted with it."""
+        lines = virsh("domblklist", self.restored.vm_name, "--details").splitlines()
+        fields = [line.split(maxsplit=3) for line in lines]
+        paths = [path for kind, device, _, path in fields if (kind, device) == ("file", "disk")]
+        self._restored_disks_file.write_text(json.dumps(paths) + "\n")
+
+    def remove_restored_vm(self) -> None:
+        """Remove the restored VM and its disks, if there is one."""
+        self.restored.remove_vm()
+        if self._restored_disks_file.exists():
+            for path in cast("list[str]", json.loads(self._restored_disks_file.read_text())):
+                Path(path).unlink(missing_ok=True)
+            self._restored_disks_file.unlink()
+
     def remove(self) -> None:
         """Remove both VMs and the folder. Raises `NotTheDemos` rather than touch another's."""
         if not (self.folder / _MARKER).exists():
             raise NotTheDemos(what=f"the folder {self.folder}")
-        self.restored.remove_vm()
+        self.remove_restored_vm()
         self.remove_vm()
         shutil.rmtree(self.folder)
 

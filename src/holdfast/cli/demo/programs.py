@@ -17,6 +17,7 @@ _OUTPUT_LIMIT = 2000
 _PACKAGES: Mapping[str, str] = {
     "busybox": "busybox-static",
     "cp": "coreutils",
+    "env": "coreutils",
     "ldd": "libc-bin",
     "libvirtd": "libvirt-daemon-system",
     "mkfs.ext4": "e2fsprogs",
