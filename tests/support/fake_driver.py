@@ -277,6 +277,7 @@ class FakeCapture:
     ) -> None:
         if not self.promoted:
             _remove_checkpoints(self._vm, [self.checkpoint])
+        self.lost = self.lost or "the capture has ended"
         if self._vm.active is self:
             self._vm.active = None
 
