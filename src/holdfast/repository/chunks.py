@@ -4,9 +4,11 @@ verified against its id; nothing else leaves this module."""
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from cryptography.exceptions import InvalidTag
 
+from holdfast.core.units import KIB, MIB
 from holdfast.repository.errors import ChunkMissing, ObjectDamaged
 from holdfast.repository.format.pack import (
     HEADER_BYTES,
@@ -21,6 +23,10 @@ from holdfast.repository.index import ChunkIndex, ChunkLocation
 from holdfast.repository.packs import Codecs
 from holdfast.repository.store.store import ObjectStore
 
+FETCH_BYTES = 4 * MIB
+_GAP_BYTES = 64 * KIB
+"""Reading over a gap this small costs less than a second request."""
+
 
 class ChunkReader:
     """Thread-safe. Keeps one cipher a pack that was read from: 1 KiB each."""
@@ -33,7 +39,9 @@ class ChunkReader:
         ids: ChunkIds,
         repository_id: bytes,
         master: bytes,
+        recover: Callable[[], None],
     ) -> None:
+        """`recover` brings chunks into the index that it lost; called once, when one is missing."""
         self._store = store
         self._index = index
         self._ids = ids
@@ -41,12 +49,14 @@ class ChunkReader:
         self._master = master
         self._ciphers: dict[bytes, ChunkCipher] = {}
         self._by_pack: dict[bytes, ChunkCipher] = {}
+        self._recover = recover
+        self._recovered = False
         self._lock = threading.Lock()
         self._codecs = Codecs()
 
     def locate(self, chunk_id: bytes, kind: ChunkType) -> ChunkLocation:
         """Raises ChunkMissing, also for a chunk of another type."""
-        location = self._index.find(chunk_id)
+        location = self._index.find(chunk_id) or self._find_again(chunk_id)
         if location is None or location.meta.type is not kind:
             raise ChunkMissing(chunk=chunk_id.hex())
         return location
@@ -57,6 +67,20 @@ class ChunkReader:
         key = pack_name(location.pack_hash)
         stored = self._store.get_range(key, location.offset, location.stored_bytes)
         return self.open(location, stored)
+
+    def read_many(self, chunk_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """`(id, plaintext)` of each data chunk, in the order they lie in the packs. Neighbours
+        are fetched with one request of at most `FETCH_BYTES`."""
+        locations = [self.locate(chunk, ChunkType.DATA) for chunk in dict.fromkeys(chunk_ids)]
+        locations.sort(key=lambda item: (item.pack_hash, item.offset))
+        for group in _neighbours(locations):
+            start = group[0].offset
+            end = group[-1].offset + group[-1].stored_bytes
+            key = pack_name(group[0].pack_hash)
+            stored = memoryview(self._store.get_range(key, start, end - start))
+            for item in group:
+                sealed = stored[item.offset - start : item.offset - start + item.stored_bytes]
+                yield item.meta.chunk_id, self.open(item, sealed)
 
     def open(self, location: ChunkLocation, stored: bytes | memoryview) -> bytes:
         """Plaintext of sealed bytes that were fetched already."""
@@ -76,6 +100,13 @@ class ChunkReader:
             raise ObjectDamaged(key=key, problem=problem)
         return plain
 
+    def _find_again(self, chunk_id: bytes) -> ChunkLocation | None:
+        with self._lock:
+            if not self._recovered:
+                self._recover()
+                self._recovered = True
+        return self._index.find(chunk_id)
+
     def _cipher_of(self, pack_hash: bytes, key: str) -> ChunkCipher:
         cipher = self._by_pack.get(pack_hash)
         if cipher is None:
@@ -88,3 +119,19 @@ class ChunkReader:
                     self._ciphers[salt] = cipher
                 self._by_pack[pack_hash] = cipher
         return cipher
+
+
+def _neighbours(locations: Sequence[ChunkLocation]) -> Iterator[list[ChunkLocation]]:
+    """Runs of locations of one pack with small gaps, each run within `FETCH_BYTES`."""
+    group: list[ChunkLocation] = []
+    for item in locations:
+        if group:
+            last = group[-1]
+            gap = item.offset - last.offset - last.stored_bytes
+            length = item.offset + item.stored_bytes - group[0].offset
+            if item.pack_hash != last.pack_hash or gap > _GAP_BYTES or length > FETCH_BYTES:
+                yield group
+                group = []
+        group.append(item)
+    if group:
+        yield group

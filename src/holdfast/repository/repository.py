@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +47,7 @@ from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifes
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import Lease
+from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.session import BackupSession, point_key
 from holdfast.repository.store.local import LocalStore
@@ -91,12 +93,14 @@ class Repository:
         self._ids = ChunkIds(master)
         self._index = ChunkIndex()
         self._index_loaded: set[str] = set()
+        self.pack_tables = PackTables(store, self._id_bytes, master)
         self.chunks = ChunkReader(
             store=store,
             index=self._index,
             ids=self._ids,
             repository_id=self._id_bytes,
             master=master,
+            recover=self._recover_index,
         )
 
     # -- create and open ------------------------------------------------------------------------
@@ -172,7 +176,7 @@ class Repository:
         found: list[RestorePoint] = []
         for info in self._store.list("points/"):
             try:
-                manifest = self._manifest(info.key)
+                manifest = self.manifest(info.key.removeprefix("points/"))
             except ObjectMissing:
                 continue  # deleted between listing and reading: legal
             found.append(RestorePoint(manifest=manifest, suspect=marks.get(manifest.id, "")))
@@ -196,7 +200,7 @@ class Repository:
         if len(matches) > 1:
             some = ", ".join(matches[:5])
             raise PointAmbiguous(point=id_or_prefix, candidates=some)
-        manifest = self._manifest(point_key(matches[0]))
+        manifest = self.manifest(matches[0])
         return RestorePoint(manifest=manifest, suspect=self._marks().get(manifest.id, ""))
 
     def latest_point(self, platform: str, vm_id: str) -> RestorePoint | None:
@@ -232,9 +236,15 @@ class Repository:
         for info in self._store.list("index/"):
             if info.key in self._index_loaded:
                 continue
-            self._index.load(decode_index(self.read_index_object(info.key), key=info.key))
-            self._index_loaded.add(info.key)
+            with suppress(ObjectDamaged):  # a cache: what it names is found in the packs
+                self._index.load(decode_index(self.read_index_object(info.key), key=info.key))
+                self._index_loaded.add(info.key)
         return self._index
+
+    def _recover_index(self) -> None:
+        """Read the tables of the packs that no readable index names."""
+        self.load_index()
+        self._index.load(self.pack_tables.unknown(self._index.packs))
 
     def read_index_object(self, key: str) -> bytes:
         """Plaintext of one index object, its name checked against its bytes."""
@@ -297,7 +307,9 @@ class Repository:
         """For maintenance inside this package."""
         return self._store
 
-    def _manifest(self, key: str) -> Manifest:
+    def manifest(self, point_id: str) -> Manifest:
+        """Raises ObjectMissing, ObjectDamaged."""
+        key = point_key(point_id)
         plain = self._sealer.open(Kind.POINT, key, self._store.get(key), key=key)
         manifest = decode_manifest(plain, key=key)
         if point_key(manifest.id) != key:

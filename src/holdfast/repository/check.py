@@ -1,0 +1,201 @@
+"""Is the repository whole? Every object opens, every pack is there with the size and the table the
+index says, and every chunk of every point is in a pack that is. Reading every byte of the packs
+again is optional. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from blake3 import blake3
+
+from holdfast.core.cancellation import CancelToken
+from holdfast.core.errors import HoldfastError
+from holdfast.core.progress import Progress, ProgressSink
+from holdfast.core.units import MIB
+from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
+from holdfast.repository.format.index import PackTable, decode_index
+from holdfast.repository.format.pack import ChunkType, pack_name
+from holdfast.repository.format.point import DiskRecord, Manifest
+from holdfast.repository.repository import Repository
+
+_READ_BYTES = 8 * MIB
+_DAMAGE = (ObjectDamaged, ObjectMissing, ChunkMissing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing found wrong."""
+
+    object: str
+    problem: str
+    points: Sequence[str] = ()
+    """Restore points that cannot be read in full because of it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class CheckReport:
+    points: int = 0
+    packs: int = 0
+    pack_bytes: int = 0
+    chunks: int = 0
+    unindexed_packs: int = 0
+    """Packs that no index names: leftovers of interrupted runs, harmless."""
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.problems
+
+
+def check_repository(
+    repository: Repository,
+    *,
+    cancel: CancelToken,
+    progress: ProgressSink,
+    read_data: bool = False,
+) -> CheckReport:
+    """Look at everything and report; damage is reported, never raised. `read_data` also hashes
+    every byte of every pack. Raises StoreUnavailable, Cancelled."""
+    return _Check(repository, cancel, progress, read_data=read_data).run()
+
+
+class _Check:
+    def __init__(
+        self,
+        repository: Repository,
+        cancel: CancelToken,
+        progress: ProgressSink,
+        *,
+        read_data: bool,
+    ) -> None:
+        self._repository = repository
+        self._store = repository.store
+        self._cancel = cancel
+        self._progress = progress
+        self._read_data = read_data
+        self._report = CheckReport()
+        self._problems: dict[str, tuple[str, set[str]]] = {}
+        self._bad_packs: set[bytes] = set()
+
+    def run(self) -> CheckReport:
+        manifests = self._open_points()
+        self._check_packs(self._open_indexes())
+        index = self._repository.load_index()
+        self._report.chunks = len(index)
+        for manifest in manifests:
+            self._cancel.check()
+            self._progress.update(Progress(phase=f"point {manifest.id}"))
+            self._check_point(manifest)
+        self._report.problems = [
+            Problem(object=name, problem=problem, points=tuple(sorted(points)))
+            for name, (problem, points) in sorted(self._problems.items())
+        ]
+        return self._report
+
+    def _open_points(self) -> list[Manifest]:
+        manifests: list[Manifest] = []
+        for point_id in self._repository.point_ids():
+            self._report.points += 1
+            self._noting(
+                f"points/{point_id}",
+                lambda name=point_id: manifests.append(self._repository.manifest(name)),
+                point_id,
+            )
+        return manifests
+
+    def _open_indexes(self) -> dict[bytes, PackTable]:
+        tables: dict[bytes, PackTable] = {}
+        for info in self._store.list("index/"):
+            self._noting(info.key, lambda key=info.key: self._open_index(key, tables))
+        return tables
+
+    def _open_index(self, key: str, tables: dict[bytes, PackTable]) -> None:
+        for table in decode_index(self._repository.read_index_object(key), key=key):
+            tables[table.pack_hash] = table
+
+    def _check_packs(self, indexed: dict[bytes, PackTable]) -> None:
+        seen: set[bytes] = set()
+        for pack_hash, info in self._repository.pack_tables.packs():
+            self._cancel.check()
+            seen.add(pack_hash)
+            self._report.packs += 1
+            self._report.pack_bytes += info.size_bytes
+            self._report.unindexed_packs += pack_hash not in indexed
+            self._progress.update(
+                Progress(phase="packs", done_bytes=len(seen), total_bytes=len(indexed))
+            )
+            if not self._noting(
+                info.key,
+                lambda name=pack_hash, size=info.size_bytes: self._check_pack(
+                    name, size, indexed.get(name)
+                ),
+            ):
+                self._bad_packs.add(pack_hash)
+        for pack_hash in indexed.keys() - seen:
+            self._bad_packs.add(pack_hash)
+            self._add(pack_name(pack_hash), "it is missing")
+
+    def _check_pack(self, pack_hash: bytes, size_bytes: int, indexed: PackTable | None) -> None:
+        key = pack_name(pack_hash)
+        table = self._repository.pack_tables.read(pack_hash, size_bytes)
+        if indexed is not None and not np.array_equal(table.entries, indexed.entries):
+            raise ObjectDamaged(key=key, problem="its table is not the one the index has")
+        if self._read_data and self._hash_pack(key, size_bytes) != pack_hash:
+            raise ObjectDamaged(key=key, problem="its bytes do not hash to its name")
+
+    def _hash_pack(self, key: str, size_bytes: int) -> bytes:
+        hasher = blake3()
+        for start in range(0, size_bytes, _READ_BYTES):
+            self._cancel.check()
+            hasher.update(self._store.get_range(key, start, min(_READ_BYTES, size_bytes - start)))
+        return hasher.digest()
+
+    def _check_point(self, manifest: Manifest) -> None:
+        for disk in manifest.disks:
+            self._noting(
+                f"points/{manifest.id}",
+                lambda item=disk: self._check_chunks(manifest, self._map_chunks(item)),
+                manifest.id,
+            )
+        for artifact in manifest.artifacts:
+            chunks = ((chunk, ChunkType.ARTIFACT) for chunk in artifact.chunks)
+            self._noting(
+                f"points/{manifest.id}",
+                lambda items=chunks: self._check_chunks(manifest, items),
+                manifest.id,
+            )
+
+    def _map_chunks(self, disk: DiskRecord) -> Iterator[tuple[bytes, ChunkType]]:
+        stored_map = self._repository.disk_map(disk)
+        for page_id in stored_map.page_ids():
+            yield page_id, ChunkType.MAP
+        for _, chunk_id in stored_map.data_chunks():
+            yield chunk_id, ChunkType.DATA
+
+    def _check_chunks(self, manifest: Manifest, chunks: Iterator[tuple[bytes, ChunkType]]) -> None:
+        for chunk_id, kind in chunks:
+            location = self._repository.chunks.locate(chunk_id, kind)
+            if location.pack_hash in self._bad_packs:
+                name = pack_name(location.pack_hash)
+                self._problems[name][1].add(manifest.id)
+
+    def _noting(self, name: str, look: Callable[[], None], *points: str) -> bool:
+        """Run one look; its damage becomes a problem of `name`. True when there was none."""
+        try:
+            look()
+        except _DAMAGE as error:
+            self._add(name, _said(error), *points)
+            return False
+        return True
+
+    def _add(self, name: str, problem: str, *points: str) -> None:
+        known, affected = self._problems.setdefault(name, (problem, set()))
+        affected.update(points)
+        if problem not in known:
+            self._problems[name] = (f"{known}; {problem}", affected)
+
+
+def _said(error: HoldfastError) -> str:
+    return error.problem if isinstance(error, ObjectDamaged) else error.message

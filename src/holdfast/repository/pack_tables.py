@@ -1,0 +1,67 @@
+"""Reading the table at the end of a pack: what the index is a copy of."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from holdfast.repository.errors import ObjectDamaged, ObjectMissing
+from holdfast.repository.format.index import PackTable
+from holdfast.repository.format.pack import (
+    FOOTER_BYTES,
+    HEADER_BYTES,
+    ID_BYTES,
+    ChunkCipher,
+    decode_footer,
+    decode_header,
+    decode_table,
+    pack_name,
+)
+from holdfast.repository.store.store import ObjectInfo, ObjectStore
+
+
+class PackTables:
+    """Reads pack tables of one repository. Thread-safe."""
+
+    def __init__(self, store: ObjectStore, repository_id: bytes, master: bytes) -> None:
+        self._store = store
+        self._repository_id = repository_id
+        self._master = master
+
+    def packs(self) -> Iterator[tuple[bytes, ObjectInfo]]:
+        """`(pack hash, object)` of every pack in the store. Raises ObjectDamaged for an object
+        there whose name is not that of a pack."""
+        for info in self._store.list("packs/"):
+            name = info.key.rpartition("/")[2]
+            try:
+                pack_hash = bytes.fromhex(name)
+            except ValueError:
+                pack_hash = b""
+            if len(pack_hash) != ID_BYTES or pack_name(pack_hash) != info.key:
+                raise ObjectDamaged(key=info.key, problem="its name is not that of a pack")
+            yield pack_hash, info
+
+    def read(self, pack_hash: bytes, pack_bytes: int) -> PackTable:
+        """The table of one pack, checked. Raises ObjectDamaged, ObjectMissing."""
+        key = pack_name(pack_hash)
+        if pack_bytes < HEADER_BYTES + FOOTER_BYTES:
+            raise ObjectDamaged(key=key, problem=f"it is only {pack_bytes} bytes long")
+        header = self._store.get_range(key, 0, HEADER_BYTES)
+        salt = decode_header(header, self._repository_id, key=key)
+        footer = self._store.get_range(key, pack_bytes - FOOTER_BYTES, FOOTER_BYTES)
+        table_bytes, count = decode_footer(footer, pack_bytes, key=key)
+        start = pack_bytes - FOOTER_BYTES - table_bytes
+        stored = self._store.get_range(key, start, table_bytes)
+        cipher = ChunkCipher(self._repository_id, self._master, salt)
+        entries = decode_table(cipher, header, stored, count, pack_bytes, key=key)
+        return PackTable(pack_hash=pack_hash, pack_bytes=pack_bytes, entries=entries)
+
+    def unknown(self, known: Container[bytes]) -> Iterator[PackTable]:
+        """Tables of the packs outside `known`; damaged packs are passed over, for whoever needs a
+        chunk of theirs will find it missing."""
+        for pack_hash, info in self.packs():
+            if pack_hash in known:
+                continue
+            try:
+                yield self.read(pack_hash, info.size_bytes)
+            except (ObjectDamaged, ObjectMissing):
+                continue

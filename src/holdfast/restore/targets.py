@@ -1,0 +1,176 @@
+"""Where restored bytes go: a raw file written directly, or a qcow2 or vmdk image through qemu-nbd.
+
+A target appears under its final name only when complete; before that it is in a hidden folder
+beside it, locked by the process that writes it, so that the next restore can remove what a
+killed one left.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from holdfast.core.errors import HoldfastError, OutOfSpace, TargetExists
+from holdfast.core.failpoints import failpoint
+from holdfast.nbd.client import NbdWriter
+from holdfast.nbd.errors import TargetUnavailable
+from holdfast.nbd.qemu import QemuNbd, create_image
+
+FORMATS = ("raw", "qcow2", "vmdk")
+
+
+class TargetWriter(Protocol):
+    """Writes ranges of a disk that reads as zeroes where nothing is written. One thread at a
+    time; open one writer a thread."""
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        """The buffer is the caller's again on return. Raises OutOfSpace, TargetUnavailable."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Target(Protocol):
+    def open_writer(self) -> TargetWriter: ...
+
+
+@contextmanager
+def new_target(path: Path, format: str, size_bytes: int) -> Generator[Target]:
+    """A disk image that becomes `path` when the block ends without an error.
+
+    Durable before it appears. Raises TargetExists, OutOfSpace, TargetUnavailable; on any error
+    nothing is left under `path`.
+    """
+    if path.exists() or path.is_symlink():
+        raise TargetExists(path=str(path))
+    try:
+        _remove_partials(path)
+        with _partial_folder(path) as folder:
+            # The final file name from the start: a vmdk names itself in its descriptor.
+            partial = folder / path.name
+            if format == "raw":
+                _create_raw(partial, size_bytes)
+                yield _RawTarget(partial)
+            else:
+                yield from _image_target(partial, format, size_bytes)
+            _sync(partial, os.O_RDWR)
+            failpoint("restore.before_rename")
+            _publish(partial, path)
+    except OSError as error:
+        raise _problem(path, error) from error
+
+
+@contextmanager
+def _partial_folder(path: Path) -> Generator[Path]:
+    """A hidden folder beside `path`, locked while it is ours."""
+    folder = path.parent / f"{_partial_prefix(path)}{secrets.token_hex(6)}"
+    folder.mkdir(mode=0o700)
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _create_raw(path: Path, size_bytes: int) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        os.truncate(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def _image_target(partial: Path, format: str, size_bytes: int) -> Iterator[Target]:
+    create_image(partial, format, size_bytes)
+    with QemuNbd.serve(
+        image=partial, format=format, read_only=False, socket_dir=partial.parent
+    ) as server:
+        yield _ImageTarget(server, partial)
+
+
+class _RawTarget:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def open_writer(self) -> TargetWriter:
+        return _RawWriter(self._path)
+
+
+class _RawWriter:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def write(self, offset: int, buffer: memoryview) -> None:
+        while buffer:
+            written = os.pwrite(self._descriptor, buffer, offset)
+            buffer, offset = buffer[written:], offset + written
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _ImageTarget:
+    def __init__(self, server: QemuNbd, path: Path) -> None:
+        self._server = server
+        self._path = path
+
+    def open_writer(self) -> TargetWriter:
+        return NbdWriter.connect(
+            socket_path=self._server.socket_path,
+            export=self._server.export,
+            target=str(self._path),
+        )
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Give the complete image its name, never replacing, and make the name durable."""
+    try:
+        os.link(partial, path, follow_symlinks=False)
+    except FileExistsError as error:
+        raise TargetExists(path=str(path)) from error
+    _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Hold the folder's lock, which ends with the process. Raises BlockingIOError when held."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_partials(path: Path) -> None:
+    """Remove what killed restores of the same file left; a living one holds its lock."""
+    for name in os.listdir(path.parent):
+        if name.startswith(_partial_prefix(path)):
+            with suppress(FileNotFoundError, BlockingIOError), _locked(path.parent / name):
+                shutil.rmtree(path.parent / name)
+
+
+def _partial_prefix(path: Path) -> str:
+    return f".{path.name}.holdfast-partial-"
+
+
+def _problem(path: Path, error: OSError) -> HoldfastError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return OutOfSpace(location=str(path.parent))
+    return TargetUnavailable(target=str(path), problem=error.strerror or str(error))
