@@ -44,6 +44,13 @@ def test_folder_with_other_things_is_refused_and_kept(reachable: Path) -> None:
     assert (reachable / "precious").read_text() == "mine"
 
 
+def test_removal_keeps_an_empty_folder_that_no_demo_made(reachable: Path) -> None:
+    with pytest.raises(NotTheDemos):
+        Lab(folder=reachable).remove()
+
+    assert reachable.is_dir()
+
+
 def test_lab_folder_is_used_again(reachable: Path) -> None:
     first = Lab.open(reachable / "lab")
     first.repository.mkdir()

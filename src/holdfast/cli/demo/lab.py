@@ -2,7 +2,7 @@
 
 Knows libvirt through `virsh` only. A VM is the lab's own if its name is one of the lab's two and
 its metadata names the lab's folder; anything else is refused and never touched. Enter at
-`Lab.open`, `Lab.start_vm`, `Lab.remove`.
+`Lab.open`, `Lab.start_vm`, `Lab.remove`, `default_lab_dir`.
 """
 
 from __future__ import annotations
@@ -267,3 +267,11 @@ def _check_reachable(folder: Path) -> None:
                 what=f"a folder that QEMU's user can enter; {parent} is closed to others",
                 how="Name another, such as /var/tmp/holdfast-demo",
             )
+
+
+def default_lab_dir() -> Path:
+    """Where the demo lives unless told otherwise: a place that QEMU's own user can enter, which an
+    ordinary user's home is not (Debian makes it 0700)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/holdfast/demo")
+    return Path(f"/var/tmp/holdfast-demo-{os.geteuid()}")  # noqa: S108 - `open` checks the owner

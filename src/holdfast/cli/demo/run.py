@@ -7,6 +7,7 @@ Enter at `run_demo` and `remove_lab`.
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from holdfast.cli.demo.commands import HoldfastCommands, PointFacts, holdfast_pr
 from holdfast.cli.demo.errors import ComparisonFailed
 from holdfast.cli.demo.guest import Guest, build_guest
 from holdfast.cli.demo.initramfs import DATA_MOUNT, FILES_MOUNT
-from holdfast.cli.demo.lab import VM_NAME, Lab
+from holdfast.cli.demo.lab import VM_NAME, Lab, default_lab_dir
 from holdfast.cli.demo.libvirt_service import SYSTEM_URI, ensure_libvirtd
 from holdfast.cli.demo.screen import Measured, Screen
 from holdfast.core.clock import SystemClock
@@ -45,7 +46,7 @@ def run_demo(*, lab_dir: Path, console: Console, vm_name: str = VM_NAME) -> int:
     """
     screen = Screen(console, SystemClock(), steps=_STEPS)
     console.print("[bold]Holdfast demo[/]: a VM is backed up while it runs, and given back")
-    look_further = [f"holdfast demo --remove   # deletes {lab_dir} and its VMs"]
+    look_further = [f"{_removal_command(lab_dir)}   # deletes {lab_dir} and the demo's VMs"]
     try:
         lab = Lab.open(lab_dir, vm_name)
         look_further[:0] = [
@@ -74,12 +75,17 @@ def remove_lab(*, lab_dir: Path, console: Console, vm_name: str = VM_NAME) -> in
         return EXIT_OK
     try:
         ensure_libvirtd()
-        Lab.open(lab_dir, vm_name).remove()
+        Lab(folder=lab_dir.absolute(), vm_name=vm_name).remove()
     except HoldfastError as error:
         console.print(f"Not removed: {error}", style="red", markup=False)
         return EXIT_FAILED
     console.print(f"Removed {lab_dir} and the demo's VMs.", markup=False)
     return EXIT_OK
+
+
+def _removal_command(lab_dir: Path) -> str:
+    elsewhere = ["--lab-dir", str(lab_dir)] if lab_dir != default_lab_dir() else []
+    return shlex.join(["holdfast", "demo", "--remove", *elsewhere])
 
 
 class _Demo:
