@@ -1,20 +1,23 @@
 """btrfs over dissect, shown from its top level so that every subvolume is reachable.
 
 dissect.btrfs 1.10 wants a zstd module of Python 3.14 or a backport; the decompressor of the
-`zstandard` package is put in its place. A directory entry of a subvolume counts only when the root
-tree confirms it, as in the kernel: a snapshot holds entries of subvolumes that are not inside it,
-and following them never ends. Enter at `BtrfsFileSystem`.
+`zstandard` package is put in its place. File contents are put together here, because dissect stops
+at an inline extent also when others follow it. A directory entry of a subvolume counts only when
+the root tree confirms it, as in the kernel: a snapshot holds entries of subvolumes that are not
+inside it, and following them never ends. Enter at `BtrfsFileSystem`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import functools
+import struct
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
-from ..device import Device
-from ..faults import PARSE_ERRORS, Damaged, describe
+from ..device import Device, Mapping, Piece, Window
+from ..faults import PARSE_ERRORS, Damaged, Unsupported, describe
 from .base import (
     DIRECTORY,
     FILE,
@@ -32,6 +35,10 @@ from .base import (
 _KINDS = {1: FILE, 2: DIRECTORY, 3: OTHER, 4: OTHER, 5: OTHER, 6: OTHER, 7: SYMLINK}
 _KEY_DIR_INDEX = 96
 _KEY_INODE = 1
+_KEY_EXTENT_DATA = 108
+_EXTENT_INLINE, _EXTENT_REGULAR = 0, 1
+_MAX_EXTENT_BYTES = 16 * 1024 * 1024
+"""A compressed extent holds 128 KiB; more than this is not believed."""
 _KEY_ROOT = 132
 _KEY_ROOT_REF = 156
 
@@ -42,6 +49,7 @@ class BtrfsFileSystem:
     def __init__(self, devices: Sequence[Device]) -> None:
         _provide_zstd()
         module: Any = import_module("dissect.btrfs.btrfs")
+        self._stream: Any = import_module("dissect.btrfs.stream")
         self._structures: Any = import_module("dissect.btrfs.c_btrfs").c_btrfs
         self._fs: Any = module.Btrfs(list(devices))
         self.root: Any = self._fs.fs_tree.root
@@ -58,16 +66,58 @@ class BtrfsFileSystem:
             mode=mode & 0o7777,
             uid=int(raw.uid),
             gid=int(raw.gid),
-            modified_ns=int(raw.mtime.sec) * 1_000_000_000 + int(raw.mtime.nsec),
+            modified_ns=_nanoseconds(int(raw.mtime.sec), int(raw.mtime.nsec)),
         )
 
     def target(self, node: Any) -> bytes:
         if node.size > MAX_TARGET_BYTES:
             raise Damaged("symbolic link of impossible length")
-        return node.open().read(node.size)
+        return self.open(node).read(node.size)
 
     def open(self, node: Any) -> Stream:
-        return node.open()
+        pieces: list[Piece] = []
+        position = 0
+        cursor = node.subvolume.tree.cursor()
+        for item, data in cursor.iter(node.inum, _KEY_EXTENT_DATA, 0, ignore_offset=True):
+            start = int(item.key.offset)
+            if start < position:
+                raise Damaged("extents overlap")
+            if start > position:
+                pieces.append(Piece(device=None, start=0, length=start - position))
+            pieces.append(self._extent(bytes(data), int(node.size)))
+            position = start + pieces[-1].length
+        if position < node.size:
+            pieces.append(Piece(device=None, start=0, length=int(node.size) - position))
+        return Window(Mapping(pieces), 0, int(node.size))
+
+    def _extent(self, data: bytes, size: int) -> Piece:
+        ram_bytes, compression, encryption, kind = struct.unpack_from("<8xQBB2xB", data)
+        if encryption:
+            raise Unsupported("encrypted extent")
+        if kind == _EXTENT_INLINE:
+            if ram_bytes > _MAX_EXTENT_BYTES:
+                raise Damaged("inline extent of impossible length")
+            content = self._decode(data[21:], compression, ram_bytes)
+            # Contents behind an inline extent begin at the next sector; the rest of it is zeroes.
+            sector = int(self._fs.sector_size)
+            padded = min(-(-ram_bytes // sector) * sector, size) if size > ram_bytes else ram_bytes
+            return Piece(device=_Bytes(content.ljust(padded, b"\0")), start=0, length=padded)
+        where, stored, start, length = struct.unpack_from("<QQQQ", data, 21)
+        if kind != _EXTENT_REGULAR or where == 0:  # preallocated, or a hole
+            return Piece(device=None, start=0, length=length)
+        logical = _Logical(self._fs._logical_fh, where, stored)
+        if compression == 0:
+            return Piece(device=logical, start=start, length=length)
+        if max(stored, ram_bytes) > _MAX_EXTENT_BYTES:
+            raise Damaged("compressed extent of impossible length")
+        decode = functools.partial(self._decode, compression=compression, size=ram_bytes)
+        return Piece(device=_Compressed(logical, decode, ram_bytes), start=start, length=length)
+
+    def _decode(self, data: bytes, compression: int, size: int) -> bytes:
+        if compression == 0:
+            return data[:size]
+        content: bytes = self._stream.decode_extent(data, compression, 0, self._fs.sector_size)
+        return content[:size].ljust(size, b"\0")
 
     def scan(self, node: Any) -> Iterator[Dirent | Problem]:
         if kind_of_mode(int(node.inode.mode)) != DIRECTORY:
@@ -99,6 +149,46 @@ class BtrfsFileSystem:
         return Dirent(name=name, node=self._fs.open_subvolume(number).root, kind=DIRECTORY)
 
 
+class _Bytes(Device):
+    def __init__(self, content: bytes) -> None:
+        super().__init__(len(content))
+        self._content = content
+
+    def pread(self, offset: int, length: int) -> bytes:
+        return self._content[offset : offset + length]
+
+
+class _Logical(Device):
+    """A range of the file system's logical address space."""
+
+    def __init__(self, space: Any, start: int, size: int) -> None:
+        super().__init__(size)
+        self._space = space
+        self._start = start
+
+    def pread(self, offset: int, length: int) -> bytes:
+        self._space.seek(self._start + offset)
+        return self._space.read(min(length, self.size - offset))
+
+
+class _Compressed(Device):
+    """An extent that is decoded as a whole when first read; only the last one stays decoded."""
+
+    _decoded: ClassVar[tuple[_Compressed | None, bytes]] = (None, b"")
+
+    def __init__(self, stored: Device, decode: Callable[[bytes], bytes], size: int) -> None:
+        super().__init__(size)
+        self._stored = stored
+        self._decode = decode
+
+    def pread(self, offset: int, length: int) -> bytes:
+        owner, content = _Compressed._decoded
+        if owner is not self:
+            content = self._decode(self._stored.pread(0, self._stored.size))
+            _Compressed._decoded = (self, content)
+        return content[offset : offset + length]
+
+
 class _EmptyDirectory:
     """Stands for a subvolume that was not included in the snapshot that names it."""
 
@@ -116,6 +206,13 @@ class _EmptyCursor:
     def iter(self, *_key: int, ignore_offset: bool) -> Iterator[tuple[Any, Any]]:
         del ignore_offset
         return iter(())
+
+
+def _nanoseconds(seconds: int, nanoseconds: int) -> int:
+    """dissect gives the signed seconds as unsigned."""
+    if seconds >= 1 << 63:
+        seconds -= 1 << 64
+    return seconds * 1_000_000_000 + nanoseconds
 
 
 def _provide_zstd() -> None:
