@@ -1,4 +1,4 @@
-# ruff: noqa: PTH
+# ruff: noqa: PTH101, PTH102, PTH103, PTH108, PTH115, PTH123, PTH211
 # Guest names are bytes; pathlib knows text only.
 """Builds real file systems and disks for tests of guest file access: mkfs, loop mounts, partition
 tables, LVM metadata. Needs root for everything but FAT. Enter at `populate`, the `make_*`

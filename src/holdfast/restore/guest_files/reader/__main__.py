@@ -51,8 +51,11 @@ class Reader:
 
     def fetch(self, disk: int, offset: int, length: int) -> bytes:
         """Disk bytes from the parent. See `Fetcher`."""
-        self._channel.send(Kind.FETCH, protocol.FETCH.pack(disk, offset, length))
-        kind, payload = self._channel.receive()
+        try:
+            self._channel.send(Kind.FETCH, protocol.FETCH.pack(disk, offset, length))
+            kind, payload = self._channel.receive()
+        except protocol.PeerGone:
+            os._exit(0)
         if kind is Kind.FETCH_FAILED:
             raise faults.FetchFailed
         if kind is not Kind.BLOCKS or len(payload) != length:
@@ -186,7 +189,7 @@ def _serve(channel: Channel, processor_s: int) -> NoReturn:
             # Half-built caches may be left behind; the parent starts a new process.
             _fail(channel, "exhausted", type(error).__name__)
             os._exit(_EXIT_EXHAUSTED)
-        except faults.PARSE_ERRORS as error:
+        except faults.parse_errors() as error:
             _fail(channel, getattr(error, "code", "damaged"), faults.describe(error))
         else:
             if isinstance(answer, bytes):

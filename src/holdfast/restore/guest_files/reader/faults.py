@@ -3,6 +3,8 @@ how it is transported. Enter at `ReaderFault`."""
 
 from __future__ import annotations
 
+import sys
+
 
 class ReaderFault(Exception):
     """Ends the request; `code` is what the parent maps to an error of its own."""
@@ -32,27 +34,16 @@ class NotAFile(ReaderFault):
     code = "not_a_file"
 
 
-class FetchFailed(Exception):
+class FetchFailed(BaseException):
     """The parent could not give disk bytes; it knows why. Not a fault of the guest's data, so it
-    must pass every handler that turns parse errors into notes."""
+    passes every handler that turns parse errors into notes, also those inside dissect."""
 
 
-PARSE_ERRORS = (
-    ReaderFault,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BufferError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    TypeError,
-    ValueError,
-)
-"""What dissect and our own parsers raise on damaged structures. MemoryError, RecursionError and
-FetchFailed are not in it: after those the process is not used any more, or the fault is not here.
-"""
+def parse_errors() -> tuple[type[Exception], ...]:
+    """For `except`: whatever a parser raises on damaged structures, which is every Exception that
+    dissect, struct, zlib and our own code know. Exhaustion is left out: after a MemoryError or a
+    RecursionError this process is not used any more."""
+    return () if isinstance(sys.exc_info()[1], (MemoryError, RecursionError)) else (Exception,)
 
 
 def describe(error: BaseException) -> str:

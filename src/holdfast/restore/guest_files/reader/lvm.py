@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from .device import Device, Mapping, Piece
-from .faults import PARSE_ERRORS, Damaged, Unsupported, describe
+from .faults import Damaged, Unsupported, describe, parse_errors
 
 _SECTOR = 512
 _MAX_METADATA_BYTES = 8 * 1024 * 1024
@@ -48,13 +48,13 @@ def read_groups(devices: Sequence[Device]) -> tuple[list[LogicalVolume], list[st
                 text = _metadata(device, area)
                 if text is not None:
                     _keep_newest(newest, parse(text))
-        except PARSE_ERRORS as error:
+        except parse_errors() as error:
             problems.append(f"physical volume: {describe(error)}")
     volumes: list[LogicalVolume] = []
     for _, name, group in newest.values():
         try:
             volumes.extend(_Group(name, group, physical).volumes())
-        except PARSE_ERRORS as error:
+        except parse_errors() as error:
             problems.append(f"volume group {name}: {describe(error)}")
     return volumes, problems
 
@@ -129,7 +129,7 @@ class _Group:
             problem = ""
             try:
                 device = self._open(name, 0)
-            except PARSE_ERRORS as error:
+            except parse_errors() as error:
                 problem = describe(error)
             found.append(LogicalVolume(group=self._name, name=name, device=device, problem=problem))
         return found
@@ -167,7 +167,7 @@ class _Group:
         for name in names:
             try:
                 return self._open(name, nesting + 1)
-            except PARSE_ERRORS as error:
+            except parse_errors() as error:
                 problem = error
         raise problem
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .faults import PARSE_ERRORS, Damaged, NotADirectory, NotAFile, NotFound, describe
+from .faults import Damaged, NotADirectory, NotAFile, NotFound, describe, parse_errors
 from .filesystems.base import DIRECTORY, FILE, OTHER, SYMLINK, Dirent, FileSystem, Problem, Stream
 from .volumes import Volume
 
@@ -70,7 +70,7 @@ def is_unsafe(name: bytes) -> bool:
 
 
 class Tree:
-    """One thread. Methods raise `PARSE_ERRORS` (among them the reader's own faults)."""
+    """One thread. Methods raise `parse_errors()` (among them the reader's own faults)."""
 
     def __init__(self, volumes: Sequence[Volume]) -> None:
         self.volumes = {volume.id.encode("ascii"): volume for volume in volumes}
@@ -135,7 +135,7 @@ class Tree:
         kind = dirent.kind or OTHER
         try:
             entry = _entry(volume.file_system(), dirent.name, dirent.node)
-        except PARSE_ERRORS as error:
+        except parse_errors() as error:
             return Entry(name=dirent.name, kind=kind, error=describe(error))
         if not is_unsafe(dirent.name):
             return entry
@@ -206,7 +206,7 @@ def _scan(file_system: FileSystem, node: Any) -> Directory:
                 if len(dirents) >= MAX_DIRECTORY_NAMES:
                     problems.append(f"only the first {MAX_DIRECTORY_NAMES} names are shown")
                     break
-    except PARSE_ERRORS as error:
+    except parse_errors() as error:
         problems.append(describe(error))
         if not dirents:
             raise
@@ -221,7 +221,7 @@ def _entry(file_system: FileSystem, name: bytes, node: Any) -> Entry:
     if attributes.kind == SYMLINK:
         try:
             target = file_system.target(node)
-        except PARSE_ERRORS as problem:
+        except parse_errors() as problem:
             error = describe(problem)
     return Entry(
         name=name,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from . import lvm, signatures
 from .device import Device, Window
-from .faults import PARSE_ERRORS, Damaged, Unsupported, describe
+from .faults import Damaged, Unsupported, describe, parse_errors
 from .filesystems.base import FileSystem
 from .partitions import read_partitions
 from .signatures import Signature
@@ -29,7 +29,7 @@ class Volume:
     opened: FileSystem | None = field(default=None)
 
     def file_system(self) -> FileSystem:
-        """Opened on first use. Raises `PARSE_ERRORS`."""
+        """Opened on first use. Raises `parse_errors()`."""
         if self.opened is None:
             self.opened = _open(self.signature, self.devices)
         return self.opened
@@ -51,7 +51,7 @@ def find_volumes(disks: Sequence[tuple[str, Device]]) -> list[Volume]:
 def _candidates(key: str, disk: Device) -> list[tuple[str, Device, bool]]:
     try:
         partitions = read_partitions(disk)
-    except PARSE_ERRORS:
+    except parse_errors():
         partitions = []
     separator = "p" if key[-1:].isdigit() else ""
     # A table over an old file system is common: the whole disk is offered too when recognised.
@@ -67,7 +67,7 @@ def _add(
 ) -> None:
     try:
         signature = signatures.identify(device)
-    except PARSE_ERRORS as error:
+    except parse_errors() as error:
         signature = Signature(family=None, filesystem="", problem=describe(error))
     if signature is None:
         if not always:

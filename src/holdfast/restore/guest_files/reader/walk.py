@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .faults import PARSE_ERRORS, NotADirectory, describe
+from .faults import NotADirectory, describe, parse_errors
 from .filesystems.base import DIRECTORY, Dirent
 from .tree import Entry, Path, Tree, is_unsafe
 from .volumes import Volume
@@ -85,7 +85,7 @@ class Walk:
             volume = self._tree.volumes[name]
             try:
                 root = volume.file_system().root
-            except PARSE_ERRORS as error:
+            except parse_errors() as error:
                 yield (name,), describe(error)
                 continue
             yield from self._below(volume, root, (name,))
@@ -109,7 +109,7 @@ class Walk:
                     continue
                 try:
                     found = self._tree.directory(volume, node)
-                except PARSE_ERRORS as error:
+                except parse_errors() as error:
                     yield path, describe(error)
                     continue
                 for problem in found.problems:

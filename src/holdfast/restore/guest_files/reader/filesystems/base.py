@@ -63,7 +63,7 @@ class Stream(Protocol):
 class FileSystem(Protocol):
     """One opened volume. One thread.
 
-    Every method may raise anything of `PARSE_ERRORS` on damaged structures.
+    Every method may raise anything of `parse_errors()` on damaged structures.
     """
 
     @property

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from ..device import Device, Mapping, Piece, Window
-from ..faults import PARSE_ERRORS, Damaged, Unsupported, describe
+from ..faults import Damaged, Unsupported, describe, parse_errors
 from .base import (
     DIRECTORY,
     FILE,
@@ -127,7 +127,7 @@ class BtrfsFileSystem:
         for _, data in cursor.iter(node.inum, _KEY_DIR_INDEX, 2, ignore_offset=True):
             try:
                 yield self._dirent(node, data)
-            except PARSE_ERRORS as error:
+            except parse_errors() as error:
                 problems += 1
                 yield Problem(text=describe(error))
                 if problems >= MAX_PROBLEMS:

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from ..device import Device
-from ..faults import PARSE_ERRORS, Damaged, NotAFile, Unsupported, describe
+from ..faults import Damaged, NotAFile, Unsupported, describe, parse_errors
 from .base import (
     DIRECTORY,
     FILE,
@@ -128,7 +128,7 @@ class NtfsFileSystem:
             seen.add(block)
             try:
                 yield from self._names(index.index_buffer(block).entries(), pending)
-            except PARSE_ERRORS as error:
+            except parse_errors() as error:
                 problems += 1
                 yield Problem(text=f"index block {block}: {describe(error)}")
                 if problems >= MAX_PROBLEMS:
