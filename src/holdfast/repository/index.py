@@ -57,20 +57,31 @@ class ChunkIndex:
         self._pack_numbers: dict[bytes, int] = {}
         self._recent: dict[bytes, ChunkLocation] = {}
         self._recent_tables: list[PackTable] = []
+        self._unnamed: dict[bytes, PackTable] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._sorted.rows) + len(self._recent)
 
     def load(self, tables: Iterable[PackTable]) -> None:
-        """Sort in the tables of whole packs; a pack that is sorted in already is skipped."""
+        """Sort in the tables that an index object names; those sorted in already are skipped."""
+        named = list(tables)
         with self._lock:
-            self._merge(tables)
+            self._merge(named)
+            self._forget_unnamed(named)
+
+    def load_unnamed(self, tables: Iterable[PackTable]) -> None:
+        """Sort in the tables of packs that no index object names."""
+        found = list(tables)
+        with self._lock:
+            self._merge(found)
+            self._unnamed.update((table.pack_hash, table) for table in found)
 
     def add(self, table: PackTable) -> None:
         """A pack has just become durable."""
         locations = {location.meta.chunk_id: location for location in locations_of(table)}
         with self._lock:
+            self._unnamed[table.pack_hash] = table
             self._recent_tables.append(table)
             self._recent.update(locations)
             if len(self._recent) > _RECENT_LIMIT:
@@ -99,6 +110,23 @@ class ChunkIndex:
             known = dict(self._packs)
             known.update((table.pack_hash, table.pack_bytes) for table in self._recent_tables)
         return known
+
+    @property
+    def unnamed(self) -> list[PackTable]:
+        """Packs whose chunks are found here although no index object names them: put by this
+        process, by whichever run, or read from the packs themselves. A point may refer to any of
+        them, so they go into the next index object."""
+        with self._lock:
+            return list(self._unnamed.values())
+
+    def now_named(self, tables: Iterable[PackTable]) -> None:
+        """An index object that names these packs is durable."""
+        with self._lock:
+            self._forget_unnamed(tables)
+
+    def _forget_unnamed(self, tables: Iterable[PackTable]) -> None:
+        for table in tables:
+            self._unnamed.pop(table.pack_hash, None)
 
     def _merge(self, tables: Iterable[PackTable]) -> None:
         prefixes = [self._sorted.prefixes]

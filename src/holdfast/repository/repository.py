@@ -244,7 +244,7 @@ class Repository:
     def _recover_index(self) -> None:
         """Read the tables of the packs that no readable index names."""
         self.load_index()
-        self._index.load(self.pack_tables.unknown(self._index.packs))
+        self._index.load_unnamed(self.pack_tables.unknown(self._index.packs))
 
     def read_index_object(self, key: str) -> bytes:
         """Plaintext of one index object, its name checked against its bytes."""
@@ -294,6 +294,7 @@ class Repository:
             store=self._store,
             sealer=self._sealer,
             writer=writer,
+            index=index,
             ids=self._ids,
             lease=lease,
             chunk_bytes=self.chunk_bytes,

@@ -20,9 +20,10 @@ from holdfast.core.units import ceil_div
 from holdfast.repository.disk_map import DiskMap, DiskMapWriter
 from holdfast.repository.errors import LeaseLost, ObjectExists, ParentVanished
 from holdfast.repository.format.envelope import Kind, Sealer
-from holdfast.repository.format.index import PackTable, encode_index
+from holdfast.repository.format.index import encode_index
 from holdfast.repository.format.pack import ZERO_ID, ChunkIds, ChunkType
 from holdfast.repository.format.point import ArtifactRecord, Manifest, encode_manifest
+from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.store.store import ObjectStore
@@ -41,6 +42,7 @@ class BackupSession:
         store: ObjectStore,
         sealer: Sealer,
         writer: PackWriter,
+        index: ChunkIndex,
         ids: ChunkIds,
         lease: Lease,
         chunk_bytes: int,
@@ -49,10 +51,10 @@ class BackupSession:
         self._store = store
         self._sealer = sealer
         self._writer = writer
+        self._index = index
         self._ids = ids
         self._lease = lease
         self._on_commit = on_commit
-        self._tables: list[PackTable] = []
         self.chunk_bytes = chunk_bytes
 
     @property
@@ -90,7 +92,7 @@ class BackupSession:
 
         Raises LeaseLost, ParentVanished, OutOfSpace, StoreUnavailable.
         """
-        self._tables.extend(self._writer.flush())
+        self._writer.flush()
         failpoint("index.before_put")
         self._put_index()
         failpoint("index.after_put")
@@ -117,12 +119,15 @@ class BackupSession:
         self._lease.release()
 
     def _put_index(self) -> None:
-        if not self._tables:
+        """Name every pack that the point may refer to, those of a broken-off run of this process
+        included: their chunks were known and not stored again."""
+        tables = self._index.unnamed
+        if not tables:
             return
-        sealed = self._sealer.seal(Kind.INDEX, "", encode_index(self._tables))
+        sealed = self._sealer.seal(Kind.INDEX, "", encode_index(tables))
         with suppress(ObjectExists):  # named by the hash of its bytes: it is this one
             self._store.put_new(f"index/{blake3(sealed).hexdigest()}", [sealed])
-        self._tables.clear()
+        self._index.now_named(tables)
 
     def _require_point(self, point_id: str) -> None:
         if not any(info.key == point_key(point_id) for info in self._store.list("points/")):
