@@ -97,8 +97,26 @@ def _choose(
         return CaptureMode.COMPARE, f"the disk was resized from {before} to {after}"
     if isinstance(changes, ChangesUnknown):
         return CaptureMode.COMPARE, changes.reason
+    malformed = _malformation(changes, disk.size_bytes)
+    if malformed:
+        return CaptureMode.COMPARE, f"the hypervisor's list of changes is malformed: {malformed}"
     changed = format_bytes(total_length(changes.extents))
     return CaptureMode.CHANGED, f"{changed} changed since point {parent.point_id[:13]}"
+
+
+def _malformation(changes: ChangesKnown, size_bytes: int) -> str:
+    """What breaks the driver contract; empty when nothing does. A list that is wrong in form is
+    believed in nothing: its sender may have left out as well as garbled."""
+    position = 0
+    for extent in changes.extents:
+        if extent.length <= 0:
+            return f"an extent of {extent.length} bytes at byte {extent.offset}"
+        if extent.offset < position:
+            return f"byte {extent.offset} comes after byte {position}"
+        if extent.end > size_bytes:
+            return f"an extent up to byte {extent.end} of {size_bytes}"
+        position = extent.end
+    return ""
 
 
 def whole_disk(size_bytes: int, chunk_bytes: int) -> tuple[ChunkRange, ...]:
