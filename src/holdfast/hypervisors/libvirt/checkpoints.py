@@ -16,6 +16,7 @@ import libvirt
 
 from holdfast.core.errors import ToolFailed
 from holdfast.core.ids import CHECKPOINT_PREFIX, is_uuid
+from holdfast.core.units import MIB
 from holdfast.hypervisors.libvirt.bitmaps import (
     live_bitmaps,
     remove_live_bitmap,
@@ -29,6 +30,10 @@ from holdfast.hypervisors.libvirt.errors import (
     LibvirtObjectMissing,
     libvirt_errors,
 )
+from holdfast.hypervisors.libvirt.scratch import free_bytes
+
+BITMAP_HEADROOM_BYTES = 64 * MIB
+"""Left free beside an image whenever its bitmaps are changed."""
 
 _TAG = re.compile(r"holdfast repository=(?P<repository>[!-~]+) run=(?P<run>[!-~]+)")
 
@@ -115,6 +120,15 @@ def _remove_bitmaps(domain: libvirt.virDomain, platform: str, checkpoint: OwnChe
 
 
 def _remove_stored(path: Path, name: str, platform: str) -> None:
+    """Needs room: QEMU writes a new bitmap directory before it frees the old one, and an image
+    on full storage can come out unusable (gitlab.com/qemu-project/qemu #3516)."""
+    if free_bytes(path.parent) < BITMAP_HEADROOM_BYTES:
+        raise LibvirtFault(
+            platform=platform,
+            action=f"remove the bitmap {name} of {path}",
+            problem="its storage is nearly full",
+            number=0,
+        )
     try:
         remove_stored_bitmap(path, name)
     except ToolFailed as error:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import libvirt
+
 from holdfast.core.clock import Clock, SystemClock
 from holdfast.core.extents import Extent
 from holdfast.core.units import TIB
@@ -18,12 +20,12 @@ from holdfast.hypervisors.driver import (
     ChangeToken,
     VirtualMachine,
 )
-from holdfast.hypervisors.errors import CaptureFailed, VmNotFound
 from holdfast.hypervisors.libvirt.address import LibvirtAddress
 from holdfast.hypervisors.libvirt.connection import LibvirtConnection, is_active
 from holdfast.hypervisors.libvirt.errors import LibvirtObjectMissing
 from holdfast.hypervisors.libvirt.inventory import Inventory
 from holdfast.hypervisors.libvirt.live_take import Choice, LiveTaker, choose
+from holdfast.hypervisors.libvirt.offline import OfflineTaker
 
 DEFAULT_SCRATCH_ROOT = Path("/var/lib/holdfast/scratch")
 _NO_LIMIT_BYTES = 1024 * TIB
@@ -42,6 +44,7 @@ class LibvirtDriver:
     ) -> None:
         self.connection = connection
         self._inventory = Inventory(connection)
+        self._offline = OfflineTaker(connection, scratch_root=scratch_root, clock=clock)
         self._live = LiveTaker(
             connection,
             scratch_root=scratch_root,
@@ -86,19 +89,23 @@ class LibvirtDriver:
     def preview(
         self, vm: VirtualMachine, parent_tokens: Mapping[str, ChangeToken]
     ) -> Mapping[str, Changes]:
-        domain = self.connection.domain(vm.id)
+        domain = self._domain(vm)
         vm = self._inventory.describe(domain)
+        if not is_active(domain, self.platform):
+            return self._offline.preview(vm, parent_tokens)
         choices = choose(domain, self.platform, vm, parent_tokens, None)
         return {key: _estimate(choice) for key, choice in choices.items()}
 
     def capture(self, vm: VirtualMachine, request: CaptureRequest) -> Capture:
-        try:
-            domain = self.connection.domain(vm.id)
-        except LibvirtObjectMissing as error:
-            raise VmNotFound(name=vm.name, platform=self.platform, known="see the list") from error
-        if is_active(domain, self.platform):
+        if is_active(self._domain(vm), self.platform):
             return self._live.take(vm, request)
-        raise CaptureFailed(name=vm.name, problem="it is shut off")
+        return self._offline.take(vm, request)
+
+    def _domain(self, vm: VirtualMachine) -> libvirt.virDomain:
+        try:
+            return self.connection.domain(vm.id)
+        except LibvirtObjectMissing as error:
+            raise self._inventory.not_found(vm.name) from error
 
     def close(self) -> None:
         """Drop the connection. Open captures keep theirs."""

@@ -61,14 +61,14 @@ class Inventory:
             try:
                 return self.describe(self._connection.domain(name_or_id.lower()))
             except LibvirtObjectMissing as error:
-                raise self._not_found(name_or_id) from error
+                raise self.not_found(name_or_id) from error
         with libvirt_errors(self._platform, "list its VMs"):
             matches = [domain for domain in self._domains() if domain.name() == name_or_id]
             ids = ", ".join(domain.UUIDString() for domain in matches)
         if len(matches) > 1:
             raise VmAmbiguous(name=name_or_id, platform=self._platform, ids=ids)
         if not matches:
-            raise self._not_found(name_or_id)
+            raise self.not_found(name_or_id)
         return self.describe(matches[0])
 
     def describe(self, domain: libvirt.virDomain) -> VirtualMachine:
@@ -150,7 +150,8 @@ class Inventory:
             return "it has a backing file; back it up while the VM runs", False
         return "", header.holds_bitmaps
 
-    def _not_found(self, name: str) -> VmNotFound:
+    def not_found(self, name: str) -> VmNotFound:
+        """The error that says so and names some VMs that exist."""
         with libvirt_errors(self._platform, "list its VMs"):
             names = sorted(domain.name() for domain in self._domains())
         known = ", ".join(names[:_KNOWN_NAMES_SHOWN]) or "none"

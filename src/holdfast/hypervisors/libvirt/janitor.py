@@ -101,6 +101,8 @@ class Janitor:
                     files=tuple(Path(file) for file in message["files"]),
                     limit_bytes=min(message["limit_bytes"], free_bytes(folder)),
                 )
+            case "answer":
+                self._emit(event="answer")
             case "promoted":
                 self._owed = replace(self._owed, checkpoint="")
             case other:

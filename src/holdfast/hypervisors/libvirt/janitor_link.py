@@ -17,6 +17,8 @@ from holdfast.hypervisors.libvirt.obligations import Obligations
 
 _START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 90.0
+_ANSWER_TIMEOUT_S = 20.0
+"""Longer than the janitor takes to end a job, during which it does not read messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class JanitorLink:
         self._vm_name = vm_name
         self._ready = threading.Event()
         self._gone = threading.Event()
+        self._answered = threading.Event()
         self.alarm: ScratchAlarm | None = None
         self.thawed_early = False
         self._listener = threading.Thread(target=self._listen, name="janitor", daemon=True)
@@ -74,6 +77,15 @@ class JanitorLink:
     def is_gone(self) -> bool:
         """True once it ended. Nothing guards the guest then: the capture must end too."""
         return self._gone.is_set()
+
+    def hear(self) -> None:
+        """Return once everything the janitor had said until now has been heard."""
+        self._answered.clear()
+        try:
+            self._send({"do": "answer"})
+        except CaptureFailed:
+            return
+        self._answered.wait(_ANSWER_TIMEOUT_S)
 
     def freezing(self) -> None:
         self._send({"do": "freeze"})
@@ -127,12 +139,15 @@ class JanitorLink:
                     self.alarm = ScratchAlarm(
                         used_bytes=event["used_bytes"], limit_bytes=event["limit_bytes"]
                     )
+                case "answer":
+                    self._answered.set()
                 case "thawing":
                     self.thawed_early = True
                 case _:
                     continue
         self._gone.set()
         self._ready.set()
+        self._answered.set()
 
     def _reap(self) -> None:
         self._input.close()

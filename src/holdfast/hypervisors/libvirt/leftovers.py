@@ -9,17 +9,27 @@ that nobody holds.
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import libvirt
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.ids import is_uuid
 from holdfast.hypervisors.errors import VmBusy
 from holdfast.hypervisors.libvirt.checkpoints import delete_checkpoint, own_checkpoints
 from holdfast.hypervisors.libvirt.connection import is_active, running_job
-from holdfast.hypervisors.libvirt.obligations import end_job, job_folder
-from holdfast.hypervisors.libvirt.scratch import leftover_folders, remove_folder
+from holdfast.hypervisors.libvirt.domain_xml import parse_domain
+from holdfast.hypervisors.libvirt.errors import LibvirtFault, libvirt_errors
+from holdfast.hypervisors.libvirt.obligations import (
+    end_job,
+    job_folder,
+    thaw_if_possible,
+)
+from holdfast.hypervisors.libvirt.scratch import (
+    is_run_folder_name,
+    leftover_folders,
+    remove_folder,
+)
 
 
 def remove_leftovers(
@@ -36,6 +46,8 @@ def remove_leftovers(
     ]
     if is_active(domain, platform):
         _free_of_jobs(domain, platform, scratch_root, dead)
+        if dead:
+            _thaw_again(domain, platform)
     for folder in dead:
         remove_folder(folder)
 
@@ -58,6 +70,16 @@ def drop_checkpoints(
     return problems
 
 
+def _thaw_again(domain: libvirt.virDomain, platform: str) -> None:
+    """A dead run may have left the guest frozen. Thawing a guest that is not does nothing."""
+    with libvirt_errors(platform, "describe a VM"):
+        connected = parse_domain(domain.XMLDesc()).agent_connected
+    if connected:
+        # An agent that does not answer says so again when this capture tries to freeze.
+        with suppress(LibvirtFault):
+            thaw_if_possible(domain, platform)
+
+
 def _free_of_jobs(
     domain: libvirt.virDomain, platform: str, scratch_root: Path, dead: list[Path]
 ) -> None:
@@ -76,7 +98,7 @@ def _was_ours(folder: Path, scratch_root: Path) -> bool:
     """A run of ours whose folder is already gone: its janitor died between two steps."""
     return (
         folder.parent == scratch_root
-        and is_uuid(folder.name)
+        and is_run_folder_name(folder.name)
         and not folder.exists()
         and not folder.with_name(f"{folder.name}.lock").exists()
     )

@@ -26,83 +26,11 @@ from holdfast.hypervisors.driver import (
     DiskReader,
     VirtualMachine,
 )
-from holdfast.hypervisors.errors import CaptureLost, ScratchExhausted
 from holdfast.hypervisors.libvirt.backup_job import Instant, JobDisk
-from holdfast.hypervisors.libvirt.connection import LibvirtConnection, is_active
-from holdfast.hypervisors.libvirt.errors import LibvirtObjectMissing
-from holdfast.hypervisors.libvirt.janitor_link import JanitorLink
 from holdfast.hypervisors.libvirt.leftovers import drop_checkpoints
-from holdfast.hypervisors.libvirt.obligations import Obligations, discharge, job_folder
-from holdfast.hypervisors.libvirt.scratch import RunFolder
+from holdfast.hypervisors.libvirt.open_run import OpenRun
 from holdfast.nbd.client import NbdReader
 from holdfast.nbd.errors import SourceReadFailed, SourceUnavailable
-
-_DAEMON_RESTART_S = 30.0
-"""How long a daemon that is being restarted is waited for before a capture is given up."""
-
-
-class OpenRun:
-    """What one capture holds on the host and the hypervisor, from before the first change on. Ends
-    exactly once, by `close`."""
-
-    def __init__(
-        self,
-        *,
-        connection: LibvirtConnection,
-        vm: VirtualMachine,
-        repository_id: str,
-        folder: RunFolder,
-        janitor: JanitorLink,
-    ) -> None:
-        self.connection = connection
-        self.vm = vm
-        self.repository_id = repository_id
-        self.folder = folder
-        self.janitor = janitor
-        self.owed = Obligations(vm_id=vm.id, vm_name=vm.name, folder=str(folder.path))
-        self._closed = False
-
-    def close(self) -> None:
-        """Pay what is owed. What cannot be paid now is left to the janitor, which goes on for a
-        minute, and after it to the next capture. Never raises."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            discharge(self.owed, self.connection)
-            self.janitor.dismiss()
-        except HoldfastError:
-            self.janitor.leave_behind()
-        self.folder.release()
-
-    def check(self) -> None:
-        """Raise ScratchExhausted or CaptureLost if the job no longer stands."""
-        alarm = self.janitor.alarm
-        if alarm is not None:
-            raise ScratchExhausted(
-                name=self.vm.name,
-                location=str(self.folder.path.parent),
-                used_bytes=alarm.used_bytes,
-                limit_bytes=alarm.limit_bytes,
-            )
-        if self._closed or self.janitor.is_gone:
-            raise self._lost("the process that guards its scratch space ended")
-        self.connection.wait_until_reachable(_DAEMON_RESTART_S)
-        try:
-            domain = self.connection.domain(self.vm.id)
-        except LibvirtObjectMissing as error:
-            raise self._lost("the VM was removed") from error
-        if not is_active(domain, self.connection.platform):
-            raise self._lost("the VM was shut down, or its QEMU ended")
-        if job_folder(domain, self.connection.platform) != self.folder.path:
-            # The alarm and the end of the job race: the janitor speaks first, but is heard by a
-            # thread of its own.
-            if self.janitor.alarm is not None:
-                self.check()
-            raise self._lost("its backup job was ended by someone else, or by a restart of QEMU")
-
-    def _lost(self, problem: str) -> CaptureLost:
-        return CaptureLost(name=self.vm.name, problem=problem)
 
 
 class LiveDisk:
@@ -122,6 +50,7 @@ class LiveDisk:
         self._job_disk = job_disk
         self._changes = changes
         self._token = token
+        self._source = f"{run.vm.name}/{disk.key}"
 
     @property
     def disk(self) -> Disk:
@@ -136,10 +65,12 @@ class LiveDisk:
         return self._token
 
     def open_reader(self) -> DiskReader:
+        if self._run.is_closed:
+            raise SourceUnavailable(source=self._source, problem="its capture has ended")
         try:
             reader = self._connect(bitmap=None)
         except SourceUnavailable:
-            self._run.check()
+            self._run.check_job()
             raise
         return _LiveReader(reader, self._run)
 
@@ -155,7 +86,7 @@ class LiveDisk:
         return NbdReader.connect(
             socket_path=self._run.folder.socket,
             export=self._disk.key,
-            source=f"{self._run.vm.name}/{self._disk.key}",
+            source=self._source,
             bitmap=bitmap,
         )
 
@@ -171,14 +102,14 @@ class _LiveReader:
         try:
             self._reader.pread_into(offset, buffer)
         except SourceReadFailed:
-            self._run.check()
+            self._run.check_job()
             raise
 
     def allocated(self, offset: int, length: int) -> Iterator[Extent]:
         try:
             yield from self._reader.allocated(offset, length)
         except SourceReadFailed:
-            self._run.check()
+            self._run.check_job()
             raise
 
     def close(self) -> None:
@@ -228,7 +159,7 @@ class LiveCapture:
         return self._view.disks
 
     def check(self) -> None:
-        self._run.check()
+        self._run.check_job()
 
     def promote(self) -> None:
         run = self._run

@@ -14,7 +14,7 @@ import libvirt
 
 from holdfast.core.clock import Clock
 from holdfast.core.ids import CHECKPOINT_PREFIX, uuid7
-from holdfast.core.units import MIB, ceil_div, format_bytes
+from holdfast.core.units import ceil_div, format_bytes
 from holdfast.hypervisors.driver import (
     CaptureRequest,
     Changes,
@@ -28,24 +28,24 @@ from holdfast.hypervisors.driver import (
 from holdfast.hypervisors.errors import CaptureFailed, VmBusy
 from holdfast.hypervisors.libvirt.artifacts import collect_artifacts
 from holdfast.hypervisors.libvirt.backup_job import Instant, JobDisk, job_xml, take_instant
-from holdfast.hypervisors.libvirt.checkpoints import checkpoint_xml, own_checkpoints
+from holdfast.hypervisors.libvirt.checkpoints import (
+    BITMAP_HEADROOM_BYTES,
+    checkpoint_xml,
+    own_checkpoints,
+)
 from holdfast.hypervisors.libvirt.connection import LibvirtConnection, running_job
 from holdfast.hypervisors.libvirt.errors import ChangeRecordBroken, LibvirtFault
 from holdfast.hypervisors.libvirt.facts import live_facts
 from holdfast.hypervisors.libvirt.host import qemu_user
 from holdfast.hypervisors.libvirt.inventory import Inventory
-from holdfast.hypervisors.libvirt.janitor_link import JanitorLink
 from holdfast.hypervisors.libvirt.leftovers import drop_checkpoints, remove_leftovers
-from holdfast.hypervisors.libvirt.live import LiveCapture, LiveDisk, LiveView, OpenRun
-from holdfast.hypervisors.libvirt.obligations import Obligations
-from holdfast.hypervisors.libvirt.scratch import RunFolder, RunOwner, free_bytes, vm_lock
+from holdfast.hypervisors.libvirt.live import LiveCapture, LiveDisk, LiveView
+from holdfast.hypervisors.libvirt.open_run import OpenRun
+from holdfast.hypervisors.libvirt.scratch import free_bytes, vm_lock
 from holdfast.hypervisors.libvirt.selection import select_disks
 from holdfast.hypervisors.libvirt.tokens import DiskFacts, checkpoint_of, judge, make_token
 
 _BITMAP_GRANULARITY_BYTES = 64 * 1024
-_BITMAP_HEADROOM_BYTES = 64 * MIB
-"""Left free beside an image for its bitmaps. QEMU stores them when it ends, and an image whose
-storage is full at that moment can come out unusable (gitlab.com/qemu-project/qemu #3516)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,13 @@ class LiveTaker:
         chosen = [choices[disk.key] for disk in selected]
         plan = self._plan(domain, vm, chosen, request, notes)
         request.cancel.check()
-        run = self._open_run(vm, request)
+        run = OpenRun.open(
+            self._connection,
+            vm,
+            request,
+            scratch_root=self._scratch_root,
+            qemu_user=qemu_user(self._connection),
+        )
         try:
             return self._begin(domain, run, plan, request, notes)
         except BaseException:
@@ -195,31 +201,6 @@ class LiveTaker:
             notes.append("the guest was not frozen: no guest agent is connected")
             return False
         return True
-
-    def _open_run(self, vm: VirtualMachine, request: CaptureRequest) -> OpenRun:
-        folder = RunFolder.create(
-            root=self._scratch_root,
-            run_id=request.run_id,
-            owner=RunOwner(
-                repository_id=request.repository_id, vm_id=vm.id, platform=self._platform
-            ),
-            qemu_user=qemu_user(self._connection),
-        )
-        owed = Obligations(vm_id=vm.id, vm_name=vm.name, folder=str(folder.path))
-        try:
-            janitor = JanitorLink.start(
-                address=self._connection.address, owed=owed, lock_fd=folder.lock_fd
-            )
-        except BaseException:
-            remove_run_folder(folder)
-            raise
-        return OpenRun(
-            connection=self._connection,
-            vm=vm,
-            repository_id=request.repository_id,
-            folder=folder,
-            janitor=janitor,
-        )
 
     def _begin(
         self,
@@ -305,21 +286,15 @@ class LiveTaker:
         return disk
 
 
-def remove_run_folder(folder: RunFolder) -> None:
-    """Undo `RunFolder.create`."""
-    from holdfast.hypervisors.libvirt.scratch import remove_folder
-
-    remove_folder(folder.path)
-    folder.release()
-
-
 def _has_headroom(disk: Disk, notes: list[str]) -> bool:
+    """Whether QEMU will have room to store one more bitmap when it ends. An image whose storage is
+    full at that moment can come out unusable."""
     path = Path(disk.path)
     if not path.is_file():
         return True
     bitmap_bytes = ceil_div(disk.size_bytes, _BITMAP_GRANULARITY_BYTES * 8)
     free = free_bytes(path.parent)
-    if free >= bitmap_bytes + _BITMAP_HEADROOM_BYTES:
+    if free >= bitmap_bytes + BITMAP_HEADROOM_BYTES:
         return True
     notes.append(
         f"changes of {disk.key} are not recorded: its storage has only {format_bytes(free)} free"

@@ -1,9 +1,10 @@
 """The folder of one run: QEMU's scratch files, the NBD socket, and the lock that says it lives.
 
-Everything lies below one scratch root: `<run id>/` (0700, QEMU's own user) and `<run id>.lock`.
-The lock is an open file description shared by the capturing process and its janitor, so it falls
-free exactly when both are gone; a folder whose lock is free is a leftover. Enter at
-`RunFolder.create` and `leftover_folders`.
+Everything lies below one scratch root: a folder (0700, QEMU's own user) named by the last twelve
+digits of the run's id, because the path of a socket has to be short, and a lock file beside it
+that names the owner in full. The lock is an open file description shared by the capturing process
+and its janitor, so it falls free exactly when both are gone; a folder whose lock is free is a
+leftover. Enter at `RunFolder.create` and `leftover_folders`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from holdfast.hypervisors.errors import VmBusy
 
 _SOCKET_PATH_LIMIT = 107
 """Bytes of `sun_path` without the terminator, see unix(7)."""
+_FOLDER_NAME = re.compile(r"[0-9a-f]{12}")
 _LOCK_SUFFIX = ".lock"
 _BLOCK_BYTES = 512
 
@@ -31,6 +34,7 @@ _BLOCK_BYTES = 512
 class RunOwner:
     """Whose folder it is: written into the lock file, read by the one who cleans up."""
 
+    run_id: str
     repository_id: str
     vm_id: str
     platform: str
@@ -61,13 +65,11 @@ class RunFolder:
     """Open and locked; inherited by the janitor."""
 
     @classmethod
-    def create(
-        cls, *, root: Path, run_id: str, owner: RunOwner, qemu_user: QemuUser | None
-    ) -> RunFolder:
+    def create(cls, *, root: Path, owner: RunOwner, qemu_user: QemuUser | None) -> RunFolder:
         """Raises InvalidInput for an unusable root or id, OSError when it cannot be made."""
-        if not is_uuid(run_id):
-            raise InvalidInput(what="run id", problem=f"{run_id!r} is not a UUID")
-        path = root / run_id
+        if not is_uuid(owner.run_id):
+            raise InvalidInput(what="run id", problem=f"{owner.run_id!r} is not a UUID")
+        path = root / owner.run_id[-12:]
         if len(os.fsencode(path / "nbd.sock")) > _SOCKET_PATH_LIMIT:
             raise InvalidInput(
                 what="scratch folder", problem=f"{root} is too long for a socket's path in it"
@@ -91,6 +93,11 @@ class RunFolder:
     def scratch_file(self, key: str) -> Path:
         """Where the old contents of a disk's overwritten blocks go."""
         return self.path / f"{key}.scratch"
+
+    def remove(self) -> None:
+        """Undo `create`."""
+        remove_folder(self.path)
+        self.release()
 
     def release(self) -> None:
         """Let go of the lock. The folder has been removed, or is a leftover from now on."""
@@ -160,10 +167,15 @@ def leftover_folders(root: Path) -> Iterator[tuple[Path, RunOwner]]:
     if not root.is_dir():
         return
     for lock in sorted(root.glob(f"*{_LOCK_SUFFIX}")):
-        if is_uuid(lock.name.removesuffix(_LOCK_SUFFIX)):
+        if is_run_folder_name(lock.name.removesuffix(_LOCK_SUFFIX)):
             owner = _owner_if_free(lock)
             if owner is not None:
                 yield lock.with_suffix(""), owner
+
+
+def is_run_folder_name(name: str) -> bool:
+    """Whether a run's folder could be called that."""
+    return _FOLDER_NAME.fullmatch(name) is not None
 
 
 def _lock_path(folder: Path) -> Path:
