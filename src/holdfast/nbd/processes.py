@@ -34,9 +34,9 @@ _CANCEL_POLL_S = 0.25
 _OUTPUT_SHOWN_BYTES = 2 * KIB
 
 # The parent-death signal is bound to the *thread* that started the child, not to the process: a
-# child started by a worker thread would be killed when that thread ends. This thread lives as
-# long as the process does.
-_SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+# child started by a worker thread would be killed when that thread ends. The one thread of this
+# executor lives until the main thread has ended. One a process: a fork does not copy threads.
+_spawners: dict[int, ThreadPoolExecutor] = {}
 
 _IN_MODIFY = 0x002
 _IN_CREATE = 0x100
@@ -193,7 +193,10 @@ def _spawn(
         tool,
         *arguments[1:],
     ]
-    started = _SPAWNER.submit(
+    spawner = _spawners.setdefault(
+        os.getpid(), ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+    )
+    started = spawner.submit(
         subprocess.Popen[bytes],
         command,
         stdin=subprocess.DEVNULL,

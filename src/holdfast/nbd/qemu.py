@@ -69,9 +69,10 @@ class QemuNbd:
     ) -> QemuNbd:
         """Serve `image` on a unix socket in a fresh 0700 folder below `socket_dir`.
 
-        `shared` is the number of connections at a time, 0 for any; one more would wait. `force_share` opens an image that a
-        running VM has open: what is read is then no instant unless the VM is paused. `bitmap`
-        is a persistent dirty bitmap of a qcow2 image. Returns when connecting works.
+        `shared` is the number of connections at a time, 0 for any; one more would wait.
+        `force_share` opens an image that a running VM has open: what is read is then no instant
+        unless the VM is paused. `bitmap` is a persistent dirty bitmap of a qcow2 image. Returns
+        when connecting works.
 
         Raises SourceUnavailable (TargetUnavailable if not `read_only`), ToolMissing.
         """
