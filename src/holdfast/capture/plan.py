@@ -75,6 +75,7 @@ def plan_disk(
     full_requested: bool = False,
 ) -> DiskPlan:
     """Choose the mode. A lost or doubtful record of changes costs a read, never a new full."""
+    changes = _well_formed(changes, disk.size_bytes)
     mode, reason = _choose(disk, changes, parent, full_requested=full_requested)
     if mode is CaptureMode.CHANGED and isinstance(changes, ChangesKnown):
         ranges = changed_ranges(changes, chunk_bytes)
@@ -97,26 +98,22 @@ def _choose(
         return CaptureMode.COMPARE, f"the disk was resized from {before} to {after}"
     if isinstance(changes, ChangesUnknown):
         return CaptureMode.COMPARE, changes.reason
-    malformed = _malformation(changes, disk.size_bytes)
-    if malformed:
-        return CaptureMode.COMPARE, f"the hypervisor's list of changes is malformed: {malformed}"
     changed = format_bytes(total_length(changes.extents))
     return CaptureMode.CHANGED, f"{changed} changed since point {parent.point_id[:13]}"
 
 
-def _malformation(changes: ChangesKnown, size_bytes: int) -> str:
-    """What breaks the driver contract; empty when nothing does. A list that is wrong in form is
-    believed in nothing: its sender may have left out as well as garbled."""
+def _well_formed(changes: Changes, size_bytes: int) -> Changes:
+    """A list that breaks the driver contract in form is believed in nothing: its sender may have
+    left out as well as garbled."""
+    if isinstance(changes, ChangesUnknown):
+        return changes
     position = 0
     for extent in changes.extents:
-        if extent.length <= 0:
-            return f"an extent of {extent.length} bytes at byte {extent.offset}"
-        if extent.offset < position:
-            return f"byte {extent.offset} comes after byte {position}"
-        if extent.end > size_bytes:
-            return f"an extent up to byte {extent.end} of {size_bytes}"
+        if extent.length <= 0 or extent.offset < position or extent.end > size_bytes:
+            where = f"{extent.length} bytes at byte {extent.offset}"
+            return ChangesUnknown(reason=f"the list of changes is malformed ({where})")
         position = extent.end
-    return ""
+    return changes
 
 
 def whole_disk(size_bytes: int, chunk_bytes: int) -> tuple[ChunkRange, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +132,7 @@ def test_changed_ranges_are_the_touched_chunks(
     ranges = changed_ranges(_known(*pairs), chunk_bytes)
     listed = [index for item in ranges for index in range(item.start, item.stop)]
     assert listed == sorted(touched)
-    for before, after in zip(ranges, ranges[1:], strict=False):
+    for before, after in pairwise(ranges):
         assert before.stop < after.start, "neighbours are joined"
 
 
