@@ -1,0 +1,61 @@
+# Two commands on a fresh Debian 12: `make demo` and `make test`. Both install what they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+UV := build/uv/bin/uv
+UV_VERSION := 0.13.9
+STAMP := .venv/.holdfast-installed
+SOURCES := $(shell git ls-files 'src/*.py' 'tests/*.py' 2>/dev/null)
+
+.PHONY: help install system-packages check format lint types imports unit test crash-nightly bench demo clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+install: system-packages $(STAMP) ## Install system packages (as root) and build .venv
+
+system-packages:
+	@packaging/system-packages.sh
+
+$(STAMP): pyproject.toml uv.lock
+	@test -x $(UV) || { /usr/bin/python3 -m venv build/uv && build/uv/bin/pip install -q uv==$(UV_VERSION); }
+	@test -x $(BIN)/python || /usr/bin/python3 -m venv --system-site-packages .venv
+	VIRTUAL_ENV=$(CURDIR)/.venv $(UV) sync --active --frozen -q
+	@touch $@
+
+check: install lint types imports unit ## Lint, types, import contracts, unit tests
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/pyright
+
+imports:
+	$(BIN)/lint-imports --no-cache
+
+unit:
+	$(BIN)/python -m pytest tests/unit -q
+
+format: ## Format the code
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format -q .
+
+test: install lint types imports ## Everything that CI runs
+	$(BIN)/python -m pytest
+
+crash-nightly: install ## A thousand kills at random system calls, and long property tests
+	HOLDFAST_TEST_KILLS=1000 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/faults tests/unit/backup
+
+bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup
+	packaging/system-packages.sh --bench
+	$(BIN)/python -m tests.benchmarks
+
+demo: install ## Back up a real guest, change it, back it up again, give it back
+	$(BIN)/holdfast demo
+
+clean: ## Remove what was built
+	rm -rf .venv build dist

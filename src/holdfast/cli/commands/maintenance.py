@@ -1,0 +1,91 @@
+"""`holdfast delete`, `holdfast check`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import opening
+from holdfast.cli.options import Json, PassphraseFile, Point, RepositoryPath
+from holdfast.cli.runtime import command
+from holdfast.cli.screen import ProgressBar
+from holdfast.core.errors import InvalidInput
+from holdfast.core.units import format_bytes
+from holdfast.repository.check import CheckReport, check_repository
+
+EXIT_INTEGRITY = 3
+
+
+def delete(
+    point: Point,
+    repository: RepositoryPath,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    passphrase_file: PassphraseFile = None,
+    json: Json = False,
+) -> None:
+    """Delete one restore point. No other point depends on it."""
+    with command(as_json=json) as runtime:
+        if point == "latest":
+            raise InvalidInput(what="point", problem="name the point to delete by its id")
+        opened = opening.open_repository(repository, passphrase_file, runtime.settings)
+        found = opened.point(point)
+        manifest = found.manifest
+        what = f"{manifest.id} of {manifest.vm.name}, {manifest.captured_at:%Y-%m-%d %H:%M} UTC"
+        if not yes:
+            if json:
+                raise InvalidInput(what="--json", problem="deleting without a question needs --yes")
+            typer.confirm(f"Delete restore point {what}?", abort=True, err=True)
+        opened.delete_point(manifest.id)
+        document = {"deleted": manifest.id}
+        runtime.screen.result(document, f"Deleted restore point {what}.")
+
+
+def check(
+    repository: RepositoryPath,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Also read and hash every byte of every pack.")
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+    json: Json = False,
+) -> None:
+    """Check that every restore point is complete. Exits 3 when something is damaged."""
+    with command(as_json=json) as runtime:
+        opened = opening.open_repository(repository, passphrase_file, runtime.settings)
+        with ProgressBar(runtime.screen) as progress:
+            report = check_repository(
+                opened, cancel=runtime.cancel, progress=progress, read_data=read_data
+            )
+        runtime.screen.result(_document(report, read_data=read_data), _text(report))
+    if not report.is_sound:
+        raise typer.Exit(EXIT_INTEGRITY)
+
+
+def _document(report: CheckReport, *, read_data: bool) -> dict[str, object]:
+    return {
+        "sound": report.is_sound,
+        "read_data": read_data,
+        "points": report.points,
+        "packs": report.packs,
+        "pack_bytes": report.pack_bytes,
+        "chunks": report.chunks,
+        "unindexed_packs": report.unindexed_packs,
+        "problems": [
+            {"object": item.object, "problem": item.problem, "points": list(item.points)}
+            for item in report.problems
+        ],
+    }
+
+
+def _text(report: CheckReport) -> str:
+    counted = (
+        f"{report.points} points, {report.chunks} chunks in {report.packs} packs "
+        f"({format_bytes(report.pack_bytes)})"
+    )
+    if report.is_sound:
+        return f"No problem found: {counted}."
+    lines = [f"{len(report.problems)} problem(s) found in {counted}:"]
+    for item in report.problems:
+        lines.append(f"  {item.object}: {item.problem}")
+        lines.extend(f"    affects point {point}" for point in item.points)
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""`holdfast repository`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import opening
+from holdfast.cli.options import Json, PassphraseFile
+from holdfast.cli.runtime import command
+from holdfast.core.errors import InvalidInput, TargetExists
+from holdfast.core.units import KIB, format_bytes, parse_size
+from holdfast.repository import LocalStore, Repository
+from holdfast.repository.errors import ObjectExists
+from holdfast.repository.repository import DEFAULT_CHUNK_BYTES
+
+app = typer.Typer(help="Create repositories.", no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:  # pyright: ignore[reportUnusedFunction]
+    """Create repositories."""
+
+
+@app.command("create")
+def create(
+    location: Annotated[str, typer.Argument(help="Folder for the repository.", metavar="PATH")],
+    recovery_kit: Annotated[
+        Path | None,
+        typer.Option(
+            "--recovery-kit",
+            help="Write the recovery kit to this file instead of showing it.",
+            metavar="FILE",
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    chunk_size: Annotated[
+        str, typer.Option(help="Deduplication unit, a power of two; fixed for good.")
+    ] = f"{DEFAULT_CHUNK_BYTES // KIB}KiB",
+    json: Json = False,
+) -> None:
+    """Create a repository.
+
+    The recovery kit opens the repository when the passphrase is lost; it is shown only now.
+    """
+    with command(as_json=json) as runtime:
+        chunk_bytes = _chunk_bytes(chunk_size)
+        if recovery_kit is not None and recovery_kit.exists():
+            raise TargetExists(path=str(recovery_kit))
+        credential = opening.new_repository_credential(passphrase_file, runtime.settings)
+        store = opening.new_store(location)
+        try:
+            repository, kit = Repository.create(store, credential, chunk_bytes=chunk_bytes)
+        except ObjectExists as error:
+            raise TargetExists(path=store.location) from error
+        if recovery_kit is not None:
+            _save_kit(recovery_kit, kit)
+        document = {
+            "repository_id": repository.id,
+            "location": repository.location,
+            "chunk_bytes": chunk_bytes,
+            "recovery_kit": None if recovery_kit else kit,
+            "recovery_kit_file": str(recovery_kit) if recovery_kit else None,
+        }
+        where = (
+            f"The recovery kit is in {recovery_kit}: move it away from here."
+            if recovery_kit
+            else kit
+        )
+        text = f"Created repository {repository.id} in {repository.location}.\n\n{where}"
+        runtime.screen.result(document, text)
+
+
+def _chunk_bytes(text: str) -> int:
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise InvalidInput(what="--chunk-size", problem=f"{text!r} is not a size") from error
+    if not 4 * KIB <= size <= 16 * 1024 * KIB or size & (size - 1):
+        problem = f"{format_bytes(size)} is not a power of two between 4 KiB and 16 MiB"
+        raise InvalidInput(what="--chunk-size", problem=problem)
+    return size
+
+
+def _save_kit(path: Path, kit: str) -> None:
+    folder = path.absolute().parent
+    LocalStore(folder).prepare()
+    with open(path, "x", opener=_private) as file:
+        file.write(kit)
+
+
+def _private(path: str, flags: int) -> int:
+    import os
+
+    return os.open(path, flags, 0o600)
