@@ -12,6 +12,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -89,9 +90,9 @@ def _create_raw(path: Path, size_bytes: int) -> None:
 
 def _image_target(partial: Path, format: str, size_bytes: int) -> Iterator[Target]:
     create_image(partial, format, size_bytes)
-    with QemuNbd.serve(
-        image=partial, format=format, read_only=False, socket_dir=partial.parent
-    ) as server:
+    # Not beside the image: the name of a socket is at most 107 bytes long.
+    sockets = Path(tempfile.gettempdir())
+    with QemuNbd.serve(image=partial, format=format, read_only=False, socket_dir=sockets) as server:
         yield _ImageTarget(server, partial)
 
 
