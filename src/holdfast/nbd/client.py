@@ -3,14 +3,14 @@
 Owns the splitting of requests, the number in flight and the reading of block status. Must not
 know what the bytes are for. Enter at `NbdReader.connect` and `NbdWriter.connect`.
 
-Every call lets other threads run while it waits (the libnbd binding releases the GIL), and data
-is received straight into the caller's buffer.
+Every call lets other threads run while it waits (the libnbd binding releases the GIL).
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,7 @@ import nbd
 
 from holdfast.core.errors import OutOfSpace
 from holdfast.core.extents import Extent, merge_extents
-from holdfast.core.units import GIB, MIB
+from holdfast.core.units import GIB
 from holdfast.nbd.connection import NO_PROGRESS_TIMEOUT_S, NbdConnection, NbdFailure
 from holdfast.nbd.errors import (
     SourceReadFailed,
@@ -26,13 +26,13 @@ from holdfast.nbd.errors import (
     TargetUnavailable,
     TargetWriteFailed,
 )
-
-_REQUEST_BYTES = 1 * MIB
-"""Measured against qemu-nbd on a unix socket, from the page cache, two cores, GB/s for buffers of
-4 and 28 MiB: 256 KiB x 16 in flight 2.2 and 1.8; 1 MiB x 8 3.0 and 2.2; 4 MiB x 4 3.7 (one
-request) and 0.8. Servers must accept 32 MiB; some copy large requests through fresh memory."""
+from holdfast.nbd.request_buffers import POOL, REQUEST_BYTES, RequestBuffer
 
 _IN_FLIGHT = 8
+"""Requests of `REQUEST_BYTES`. Measured against qemu-nbd on a unix socket, from the page cache, two
+cores, GB/s for buffers of 4 and 28 MiB: 256 KiB x 16 in flight 2.2 and 1.8; 1 MiB x 8 3.0 and 2.2;
+4 MiB x 4 3.7 (one request) and 0.8. Servers must accept 32 MiB; some copy large requests through
+fresh memory."""
 
 _STATUS_BYTES = 2 * GIB
 """Range asked for in one block status request; the protocol's limit is just under 4 GiB."""
@@ -94,13 +94,7 @@ class NbdReader:
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the whole `buffer` from `offset`. Raises SourceReadFailed."""
         self._check_range(offset, buffer.nbytes)
-        _transfer(
-            self._connection,
-            offset,
-            buffer,
-            lambda handle, part, position: handle.aio_pread(part, position),
-            self._failed,
-        )
+        _transfer(self._connection, offset, buffer, writing=False, failed=self._failed)
 
     def allocated(self, offset: int, length: int) -> Iterator[Extent]:
         """The range split into zero and to-be-read extents, from `base:allocation`."""
@@ -231,13 +225,7 @@ class NbdWriter:
         """
         view = memoryview(buffer)
         self._check_range(offset, view.nbytes)
-        _transfer(
-            self._connection,
-            offset,
-            view,
-            lambda handle, part, position: handle.aio_pwrite(part, position),
-            self._failed,
-        )
+        _transfer(self._connection, offset, view, writing=True, failed=self._failed)
 
     def zero(self, offset: int, length: int) -> None:
         """Make the range read as zeroes, as a hole where the target can have one.
@@ -251,7 +239,7 @@ class NbdWriter:
             if self._can_zero:
                 self._command(offset, lambda handle, at=offset, n=size: handle.aio_zero(n, at))
             else:
-                size = min(size, _IN_FLIGHT * _REQUEST_BYTES)
+                size = min(size, _IN_FLIGHT * REQUEST_BYTES)
                 self.write(offset, bytes(size))
             offset += size
 
@@ -290,27 +278,53 @@ class NbdWriter:
             )
 
 
+@dataclass(slots=True)
+class _Request:
+    """A request in flight: where its bytes belong in the caller's buffer."""
+
+    buffer: RequestBuffer
+    start: int
+    length: int
+
+
 def _transfer(
     connection: NbdConnection,
     offset: int,
-    buffer: memoryview,
-    command: Callable[[nbd.NBD, nbd.Buffer, int], int],
+    caller: memoryview,
+    *,
+    writing: bool,
     failed: Callable[[int, NbdFailure], Exception],
 ) -> None:
-    """Move the whole of `buffer` in pieces, several in flight. The error names the lowest offset
+    """Move the whole of `caller` in pieces, several in flight. The error names the lowest offset
     that was not confirmed."""
-    flat = buffer.cast("B") if buffer.format != "B" or buffer.ndim != 1 else buffer
+    flat = caller.cast("B") if caller.format != "B" or caller.ndim != 1 else caller
+    requests: dict[int, _Request] = {}
     pending: dict[int, int] = {}
     position = 0
     try:
         while position < len(flat) or pending:
             while position < len(flat) and len(pending) < _IN_FLIGHT:
-                part = nbd.Buffer.from_buffer(flat[position : position + _REQUEST_BYTES])
-                at = offset + position
-                cookie = connection.issue(lambda handle, p=part, a=at: command(handle, p, a))
-                pending[cookie] = at
-                position += _REQUEST_BYTES
+                length = min(REQUEST_BYTES, len(flat) - position)
+                request = _Request(POOL.take(), position, length)
+                if writing:
+                    request.buffer.view[:length] = flat[position : position + length]
+                cookie = _issue(connection, request, offset + position, writing=writing)
+                requests[cookie], pending[cookie] = request, offset + position
+                position += length
             for cookie in connection.wait(pending):
                 del pending[cookie]
+                done = requests.pop(cookie)
+                if not writing:
+                    end = done.start + done.length
+                    flat[done.start : end] = done.buffer.view[: done.length]
+                POOL.give_back(done.buffer)
     except NbdFailure as failure:
+        # Buffers still in flight are not given back: the binding may yet refer to them.
         raise failed(min(pending.values(), default=offset), failure) from failure
+
+
+def _issue(connection: NbdConnection, request: _Request, at: int, *, writing: bool) -> int:
+    part = request.buffer.part(request.length)
+    if writing:
+        return connection.issue(lambda handle: handle.aio_pwrite(part, at))
+    return connection.issue(lambda handle: handle.aio_pread(part, at))
