@@ -24,6 +24,8 @@ import holdfast
 from holdfast.core.errors import ToolMissing
 
 _READER_MODULE = "holdfast.restore.guest_files.reader"
+TOOL_FOLDERS = ("/usr/bin", "/bin")
+"""Where bubblewrap and setpriv are taken from, whatever the caller's search path says."""
 _NOBODY = 65534
 _PREFERRED_UIDS = (1_879_048_192, 2_147_483_647)
 """Assigned to nobody by the conventions of systemd and of container tools."""
@@ -48,19 +50,9 @@ def start(*, address_space_bytes: int, processor_s: int) -> Sandboxed:
     ours, theirs = socket.socketpair()
     try:
         os.set_inheritable(theirs.fileno(), True)
-        arguments = [
-            *_sandbox_arguments(),
-            sys.executable,
-            "-I",
-            "-B",
-            "-m",
-            _READER_MODULE,
-            str(theirs.fileno()),
-            str(address_space_bytes),
-            str(processor_s),
-        ]
+        limits = (str(theirs.fileno()), str(address_space_bytes), str(processor_s))
         process = subprocess.Popen(
-            arguments,
+            locked_in([sys.executable, "-I", "-B", "-m", _READER_MODULE, *limits]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -76,7 +68,8 @@ def start(*, address_space_bytes: int, processor_s: int) -> Sandboxed:
     return Sandboxed(process=process, connection=ours)
 
 
-def _sandbox_arguments() -> list[str]:
+def locked_in(command: Sequence[str]) -> list[str]:
+    """The command line that runs `command` in the sandbox; the only one there is."""
     arguments = [
         _tool("bwrap", "bubblewrap"),
         "--unshare-net",
@@ -94,7 +87,7 @@ def _sandbox_arguments() -> list[str]:
         # setpriv needs these three to give up the rest; the change of uid then clears them.
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
             arguments += ["--cap-add", capability]
-        return [*arguments, *_file_system(), *_setpriv()]
+        return [*arguments, *_file_system(), *_setpriv(), *command]
     arguments += [
         "--unshare-user",
         "--disable-userns",
@@ -103,7 +96,7 @@ def _sandbox_arguments() -> list[str]:
         "--gid",
         str(_NOBODY),
     ]
-    return [*arguments, *_file_system()]
+    return [*arguments, *_file_system(), *command]
 
 
 def _file_system() -> list[str]:
@@ -164,8 +157,8 @@ def _unprivileged_uid(uid_map: str) -> int:
     return _NOBODY
 
 
-def _tool(name: str, package: str, folders: Sequence[str] = ("/usr/bin", "/bin")) -> str:
-    found = shutil.which(name, path=os.pathsep.join(folders))
+def _tool(name: str, package: str) -> str:
+    found = shutil.which(name, path=os.pathsep.join(TOOL_FOLDERS))
     if found is None:
         raise ToolMissing(tool=name, package=package)
     return found
