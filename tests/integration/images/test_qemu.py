@@ -156,6 +156,22 @@ class TestServing:
             QemuNbd.serve(image=tmp_path / "b", format="raw", read_only=True, socket_dir=tmp_path)
         assert list(tmp_path.iterdir()) == [image]
 
+    def test_a_backing_file_is_never_opened(self, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        secret.write_bytes(b"secret" * 1000)
+        image = tmp_path / "a.qcow2"
+        create = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw", image]
+        subprocess.run(create, check=True)
+        with (
+            QemuNbd.serve(
+                image=image, format="qcow2", read_only=True, socket_dir=tmp_path
+            ) as server,
+            reader_of(server) as reader,
+        ):
+            data = bytearray(b"x" * 4096)
+            reader.pread_into(0, memoryview(data))
+            assert not any(data)
+
     def test_a_full_target_is_told(self, tmp_path: Path, no_tmpfs_left: Path) -> None:
         image = no_tmpfs_left / "a.raw"
         create_image(image, "raw", 16 * MIB)
