@@ -1,6 +1,11 @@
 """Reads a raw image, or a block device, without a server in between: the copy through a socket is
 the dearest part of reading one through NBD.
 
+Reads go through the page cache. Measured on 2 GiB (ext4 on a shared virtual disk, 1 MiB reads, one
+and three threads, GB/s, ranges of repeated runs): not cached, cached reads 0.5 to 2.6, O_DIRECT 0.9
+to 2.1, within the noise of that disk; cached, 3.5 to 12 against 1.1 to 1.2 for O_DIRECT.
+Asking for read-ahead with WILLNEED gained nothing over SEQUENTIAL.
+
 Must not know captures. Enter at `RawReader.open`.
 """
 
