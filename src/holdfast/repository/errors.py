@@ -62,7 +62,6 @@ class ChunkMissing(HoldfastError):
 @dataclass(kw_only=True, eq=False)
 class NotARepository(HoldfastError):
     code = "not_a_repository"
-    category = Category.USAGE
     template = "{location} is not a Holdfast repository"
     hint = "Check the path, or make one with `holdfast repository create`"
     location: str
@@ -83,7 +82,6 @@ class RepositoryIncomplete(HoldfastError):
 @dataclass(kw_only=True, eq=False)
 class RepositoryTooNew(HoldfastError):
     code = "repository_too_new"
-    category = Category.USAGE
     template = "{location} was written by a newer Holdfast ({problem})"
     hint = "Use that version or a newer one; nothing was changed"
     location: str
@@ -93,7 +91,6 @@ class RepositoryTooNew(HoldfastError):
 @dataclass(kw_only=True, eq=False)
 class WrongPassphrase(HoldfastError):
     code = "wrong_passphrase"
-    category = Category.USAGE
     template = "no key slot of {location} opens with this passphrase or recovery key"
     hint = "Check for a wrong file or keyboard layout; the recovery kit opens the repository too"
     location: str

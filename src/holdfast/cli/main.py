@@ -1,0 +1,81 @@
+"""Entry point of `holdfast`: the commands, and errors turned into words and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from holdfast import __version__
+from holdfast.cli.commands import backup, demo, export, files, maintenance, points, restore
+from holdfast.cli.commands import repository as repository_commands
+from holdfast.cli.runtime import current_screen
+from holdfast.core.errors import Category, HoldfastError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTEGRITY, EXIT_INTERRUPTED = 1, 2, 3, 130
+_EXIT_CODES = {
+    Category.USAGE: EXIT_USAGE,
+    Category.INTEGRITY: EXIT_INTEGRITY,
+    Category.INTERRUPTED: EXIT_INTERRUPTED,
+}
+
+app = typer.Typer(
+    name="holdfast",
+    help="Backup and restore of virtual machines on KVM/libvirt, deduplicated and encrypted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(repository_commands.app, name="repository")
+app.add_typer(files.app, name="files")
+app.command("backup")(backup.backup)
+app.command("points")(points.points)
+app.command("restore")(restore.restore)
+app.command("export")(export.export)
+app.command("delete")(maintenance.delete)
+app.command("check")(maintenance.check)
+app.command("demo")(demo.demo)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(  # pyright: ignore[reportUnusedFunction]
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run one command. Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged data,
+    130 interrupted."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        status = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except HoldfastError as error:
+        current_screen().error(error)
+        return _EXIT_CODES.get(error.category, EXIT_FAILED)
+    except KeyboardInterrupt:
+        current_screen().message("holdfast: interrupted at once; the next run cleans up.")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has left; nothing more to say
+        return EXIT_FAILED
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,108 @@
+"""From arguments to things: the repository behind a path and a passphrase, the driver and VM
+behind a source."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.core.errors import InvalidInput
+from holdfast.hypervisors.driver import HypervisorDriver, VirtualMachine
+from holdfast.repository import (
+    Credential,
+    LocalStore,
+    Repository,
+    is_recovery_key,
+    open_store,
+    parse_recovery_key,
+    read_config,
+)
+from holdfast.settings import Settings, read_passphrase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What `holdfast backup` was pointed at."""
+
+    driver: HypervisorDriver
+    vm: VirtualMachine
+
+
+def open_repository(location: str, passphrase_file: Path | None, settings: Settings) -> Repository:
+    """Looks at the repository first, so that a wrong path is said before a passphrase is asked."""
+    store = open_store(location)
+    read_config(store)
+    return Repository.open(store, _credential(passphrase_file, settings))
+
+
+def new_repository_credential(passphrase_file: Path | None, settings: Settings) -> Credential:
+    """A new passphrase: from the file, or asked for twice."""
+    path = passphrase_file or settings.passphrase_file
+    if path is not None:
+        return Credential.passphrase(read_passphrase(path))
+    first = _ask("New repository passphrase: ")
+    if first != _ask("The same again: "):
+        raise InvalidInput(what="passphrase", problem="the two are not the same")
+    return Credential.passphrase(first)
+
+
+def new_store(location: str) -> LocalStore:
+    """A store at a path that may not exist yet."""
+    if "://" in location:
+        raise InvalidInput(what=location, problem="only folders are supported as repositories")
+    store = LocalStore(Path(location).expanduser().absolute())
+    store.prepare()
+    return store
+
+
+def open_source(text: str, settings: Settings, *, format: str | None, name: str | None) -> Source:
+    """`libvirt:URI/VM`, or the path of an image or a folder of images.
+
+    Raises InvalidInput and the errors of the drivers.
+    """
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme == "libvirt":
+        return _libvirt_source(rest, settings, format)
+    if colon and scheme == "vsphere":
+        raise InvalidInput(what=text, problem="vSphere is not supported by this version")
+    from holdfast.hypervisors.images.driver import ImagesDriver
+
+    driver = ImagesDriver(Path(text), format=format, name=name)
+    return Source(driver=driver, vm=driver.list_vms()[0])
+
+
+def point_bytes(text: str) -> bytes:
+    """A path inside a guest as the user's bytes."""
+    return os.fsencode(text)
+
+
+def _libvirt_source(rest: str, settings: Settings, format: str | None) -> Source:
+    uri, slash, name = rest.rpartition("/")
+    if not slash or not uri or not name:
+        problem = "write it as libvirt:URI/VM, such as libvirt:qemu:///system/web01"
+        raise InvalidInput(what=f"libvirt:{rest}", problem=problem)
+    if format is not None:
+        raise InvalidInput(what="--format", problem="libvirt says the format of each disk itself")
+    from holdfast.hypervisors.libvirt.driver import LibvirtDriver
+
+    driver = LibvirtDriver.connect(uri, scratch_root=settings.scratch_root)
+    return Source(driver=driver, vm=driver.find_vm(name))
+
+
+def _credential(passphrase_file: Path | None, settings: Settings) -> Credential:
+    path = passphrase_file or settings.passphrase_file
+    text = read_passphrase(path) if path else _ask("Repository passphrase or recovery key: ")
+    return parse_recovery_key(text) if is_recovery_key(text) else Credential.passphrase(text)
+
+
+def _ask(prompt: str) -> str:
+    if not sys.stdin.isatty():
+        problem = "none given: set HOLDFAST_PASSPHRASE_FILE or pass --passphrase-file"
+        raise InvalidInput(what="passphrase", problem=problem)
+    answer = getpass.getpass(prompt)
+    if not answer:
+        raise InvalidInput(what="passphrase", problem="it must not be empty")
+    return answer

@@ -1,0 +1,161 @@
+"""What a command prints: one JSON document or text on standard output; messages, progress and
+errors on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from holdfast.core.errors import HoldfastError
+from holdfast.core.progress import Progress
+from holdfast.core.units import format_bytes, format_rate
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+_REFRESH_S = 0.1
+
+
+class Screen:
+    """One command's output."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def result(self, document: Mapping[str, Any], text: str) -> None:
+        """The outcome: `document` with --json, otherwise `text`."""
+        if self.as_json:
+            print(json.dumps(document, indent=2, ensure_ascii=True))
+        elif text:
+            print(_safe(text))
+
+    def flush(self) -> None:
+        """Let whoever waits for the result have it now."""
+        sys.stdout.flush()
+
+    def message(self, text: str) -> None:
+        print(_safe(text), file=sys.stderr)
+
+    def error(self, error: HoldfastError) -> None:
+        """What failed and what to do, in words; with --json also as a document."""
+        if self.as_json:
+            document = {
+                "error": {
+                    "code": error.code,
+                    "message": error.message,
+                    "hint": error.advice,
+                    "retry": error.retry.value,
+                    "params": {name: _plain(value) for name, value in error.params.items()},
+                }
+            }
+            print(json.dumps(document, indent=2))
+        self.message(f"holdfast: {_sentence(error.message)}")
+        if error.advice:
+            self.message(_sentence(error.advice))
+
+
+class ProgressBar:
+    """A progress sink: a bar on a terminal, only the kept lines elsewhere. A context manager."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._shown_s = 0.0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bar = _new_bar()
+            self._task = self._bar.add_task("starting", total=None, detail="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, progress: Progress) -> None:
+        now_s = time.monotonic()
+        if self._bar is None or self._task is None or now_s - self._shown_s < _REFRESH_S:
+            return
+        self._shown_s = now_s
+        detail = f"{format_bytes(progress.done_bytes)} of {format_bytes(progress.total_bytes)}"
+        self._bar.update(
+            self._task,
+            description=progress.phase,
+            completed=progress.done_bytes,
+            total=progress.total_bytes or None,
+            detail=detail if progress.total_bytes else "",
+        )
+
+    def message(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(_safe(text), markup=False, highlight=False)
+        else:
+            self._screen.message(text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Aligned columns; `right` names the columns of numbers."""
+    cells = [list(head), *(list(map(_safe_cell, row)) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines: list[str] = []
+    for row in cells:
+        parts = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def throughput(size_bytes: int, duration_s: float) -> str:
+    """Empty when too short to say."""
+    return format_rate(size_bytes / duration_s) if duration_s > 0.05 else ""
+
+
+def _new_bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _safe_cell(text: str) -> str:
+    return _safe(text).replace("\n", " ")
+
+
+def _safe(text: str) -> str:
+    """Names come from guests and hypervisors: nothing of them may steer the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}"
+        for letter in text
+    )
