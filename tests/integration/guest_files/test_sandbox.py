@@ -69,7 +69,7 @@ def _crowd(root: Path) -> None:
 def image(tmp_path: Path) -> Path:
     """ext4 with a directory of 60,000 names beside a small one."""
     path = tmp_path / "image"
-    make(path, 128 * MIB, "mkfs.ext4", "-q", "-N", "70000", fill=_crowd)
+    make(path, 128 * MIB, "mkfs.ext4", "-q", "-b", "4096", "-N", "70000", fill=_crowd)
     return path
 
 

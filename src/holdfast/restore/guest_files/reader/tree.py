@@ -93,7 +93,12 @@ class Tree:
                 kind = file_system.attributes(node).kind
             if kind != DIRECTORY:
                 raise NotADirectory("a part of the path is not a directory")
-            dirent = self.directory(volume, node).find(name)
+            directory = self.directory(volume, node)
+            dirent = directory.find(name)
+            if dirent is None and directory.problems:
+                raise Damaged(
+                    f"it is not in the readable part of its folder: {directory.problems[0]}"
+                )
             if dirent is None:
                 raise NotFound("there is no such file or directory")
             node, kind = dirent.node, dirent.kind

@@ -125,10 +125,12 @@ class ExtFileSystem:
     def _scan_blocks(self, inode: _Inode) -> Iterator[Dirent | Problem]:
         stream = self._content(inode)
         problems = 0
+        own = [b".", b".."]
         for start in range(0, inode.size, self._block_size):
             stream.seek(start)
             for item in self._entries(stream.read(self._block_size)):
-                if start == 0 and isinstance(item, Dirent) and item.name in (b".", b".."):
+                if isinstance(item, Dirent) and item.name in own:
+                    own.remove(item.name)  # a second one is no entry of a sound directory
                     continue
                 problems += isinstance(item, Problem)
                 yield item

@@ -96,10 +96,12 @@ class XfsFileSystem:
             return
         stream = self.open(node)
         problems = 0
+        own = [b".", b".."]
         for start in range(0, min(inode.size, _LEAF_START_BYTES), self._directory_block):
             stream.seek(start)
             for item in self._scan_block(stream.read(self._directory_block)):
-                if start == 0 and isinstance(item, Dirent) and item.name in (b".", b".."):
+                if isinstance(item, Dirent) and item.name in own:
+                    own.remove(item.name)  # a second one is no entry of a sound directory
                     continue
                 problems += isinstance(item, Problem)
                 yield item
