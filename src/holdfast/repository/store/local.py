@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -59,11 +60,11 @@ class LocalStore:
                 failpoint("local_store.after_temp_fsync")
                 self._link(temporary, final, key)
             finally:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # it stays as a leftover that no reader sees
                     temporary.unlink()
             # A crash here may lose the name: nobody was told that it exists yet.
             failpoint("local_store.after_link")
-            self._sync_folder(final.parent)
+            self._sync_name(final)
         except OSError as error:
             raise self._problem(error) from error
 
@@ -92,10 +93,16 @@ class LocalStore:
         return data
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        top = self._root / prefix if prefix else self._root
-        if prefix and not top.exists():
+        top = self._root
+        try:
             self._require_root()
-            return
+            for name in prefix.split("/")[:-1]:
+                self._refuse_links(top, [name])
+                top /= name
+                if not top.exists():
+                    return
+        except OSError as error:
+            raise self._problem(error) from error
         yield from self._walk(top)
 
     def stat(self, key: str) -> ObjectInfo:
@@ -166,6 +173,15 @@ class LocalStore:
         except FileExistsError as error:
             raise ObjectExists(key=key, location=self.location) from error
 
+    def _sync_name(self, final: Path) -> None:
+        """Make the new name durable, or take it back: the caller is told that it does not exist."""
+        try:
+            self._sync_folder(final.parent)
+        except OSError:
+            with suppress(OSError):
+                final.unlink()
+            raise
+
     def _make_folder(self, folder: Path) -> None:
         """Create `folder` and make its name durable. An existing folder's name is synced as well,
         once a process: whoever created it may have died before its own fsync."""
@@ -195,8 +211,13 @@ class LocalStore:
                     if name.startswith("."):
                         continue
                     path = Path(folder, name)
-                    with suppress(FileNotFoundError):  # deleted since: legal
-                        yield _info(path.relative_to(self._root).as_posix(), path.lstat())
+                    try:
+                        status = path.lstat()
+                    except FileNotFoundError:
+                        continue  # deleted since: legal
+                    if stat.S_ISLNK(status.st_mode):
+                        raise self._linked(name)  # to a file, or to a folder that is not there
+                    yield _info(path.relative_to(self._root).as_posix(), status)
         except OSError as error:
             raise self._problem(error) from error
 
@@ -204,8 +225,11 @@ class LocalStore:
         """os.walk would pass over a linked folder, and a listing must never be short."""
         for name in names:
             if (folder / name).is_symlink():
-                problem = f"{name} is a symbolic link; mount or move the folder instead"
-                raise StoreUnavailable(location=self.location, problem=problem)
+                raise self._linked(name)
+
+    def _linked(self, name: str) -> StoreUnavailable:
+        problem = f"{name} is a symbolic link; mount or move the folder instead"
+        return StoreUnavailable(location=self.location, problem=problem)
 
     def _require_root(self) -> None:
         if not self._root.is_dir():
