@@ -230,9 +230,9 @@ def test_an_answer_without_progress_is_an_error(
         until_closed(connection)
 
     with serving(tmp_path, script) as path, connect(path) as reader:
-        with pytest.raises(SourceReadFailed):
+        with pytest.raises(SourceReadFailed, match="no usable block status"):
             list(reader.allocated(0, MIB))
-        with pytest.raises(SourceReadFailed):
+        with pytest.raises(SourceReadFailed, match="closed"):
             list(reader.allocated(0, MIB))
 
 
