@@ -2,14 +2,15 @@
 
 A lease on a resource is a row of objects `leases/<resource>/<generation>`. Taking, refreshing and
 releasing each create the next generation with a no-replace put, so of two processes exactly one
-wins, and a holder that slept through its lease finds its next generation taken: the numbers only
-grow and the newest object is never deleted. Ages are measured by the storage's clock.
+wins, and a holder that slept through its lease finds a newer generation than its own: the numbers
+only grow and the newest object is never deleted. Ages are measured by the storage's clock.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 from contextlib import suppress
@@ -35,6 +36,7 @@ from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
 TTL_S = 60.0
 _REFRESH_S = 12.0
+_GENERATION = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +92,14 @@ class Lease:
             self._put_next(released=False)
         except ObjectExists as error:
             raise self._held("another process", format_time(self._clock.now())) from error
-        self._confirmed_at = self._store.stat(self._key(self._generation)).modified
-        failpoint("lease.after_acquire")
+        try:
+            self._confirmed_at = self._written_at()
+            failpoint("lease.after_acquire")
+        except LeaseLost as error:
+            raise self._held("another process", format_time(self._clock.now())) from error
+        except BaseException:
+            self.release()
+            raise
         self._thread = threading.Thread(target=self._refresh_loop, name="lease", daemon=True)
         self._thread.start()
         return self
@@ -138,12 +146,26 @@ class Lease:
         except ObjectExists as error:
             self._lost = True
             raise LeaseLost(what=self._what) from error
-        now = self._store.stat(self._key(self._generation)).modified
+        now = self._written_at()
         before, self._confirmed_at = self._confirmed_at, now
         if before is None or now - before > timedelta(seconds=TTL_S):
             # Nobody took it, but others were free to treat it as expired in between.
             self._lost = True
             raise LeaseLost(what=self._what)
+
+    def _written_at(self) -> datetime:
+        """When the generation just put was made, proven to be the newest. Raises LeaseLost.
+
+        The no-replace put alone is no proof: numbers become free again behind a holder that went
+        on meanwhile, and whoever stood still since it looked could take one of those.
+        """
+        newest = self._newest()
+        if newest is None or newest[0] != self._generation:
+            self._lost = True
+            with suppress(ObjectMissing):
+                self._store.delete(self._key(self._generation))
+            raise LeaseLost(what=self._what)
+        return newest[1].modified
 
     def _put_next(self, *, released: bool) -> None:
         generation = self._generation + 1
@@ -165,19 +187,26 @@ class Lease:
     def _newest(self) -> tuple[int, ObjectInfo] | None:
         found: list[tuple[int, ObjectInfo]] = []
         for info in self._store.list(f"leases/{self._resource}/"):
-            found.append((int(info.key.rpartition("/")[2], 16), info))
+            name = info.key.rpartition("/")[2]
+            if _GENERATION.fullmatch(name):
+                found.append((int(name, 16), info))
         return max(found, key=lambda item: item[0], default=None)
 
     def _refuse_if_held(self, generation: int, info: ObjectInfo) -> None:
+        is_fresh = self._store.now() - info.modified < timedelta(seconds=TTL_S)
         try:
             record = read_lease(self._store, self._sealer, info.key)
         except ObjectMissing:
             # Refreshed between listing and reading: alive.
             raise self._held("another process", format_time(info.modified)) from None
+        except ObjectDamaged:
+            # Whoever wrote it has refreshed it since, if alive: its age decides all the same.
+            if is_fresh:
+                raise
+            return
         if record.released or record.process_is_dead():
             return
-        age = self._store.now() - info.modified
-        if age < timedelta(seconds=TTL_S):
+        if is_fresh:
             raise self._held(f"process {record.pid} on {record.host}", record.since)
         del generation
 

@@ -78,6 +78,17 @@ class RestorePoint:
         raise DiskNotFound(point=self.id, disk=key, known=known or "no disk")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Marks:
+    named: dict[str, str]
+    """Reason by id of the points that a mark names."""
+    unreadable: str
+    """Why some mark could not be read; empty when all could. Puts every point in doubt."""
+
+    def doubt(self, point_id: str) -> str:
+        return self.named.get(point_id, self.unreadable)
+
+
 class Repository:
     """An opened repository. Thread-safe for reading. Holds the master key in memory."""
 
@@ -179,7 +190,7 @@ class Repository:
                 manifest = self.manifest(info.key.removeprefix("points/"))
             except ObjectMissing:
                 continue  # deleted between listing and reading: legal
-            found.append(RestorePoint(manifest=manifest, suspect=marks.get(manifest.id, "")))
+            found.append(RestorePoint(manifest=manifest, suspect=marks.doubt(manifest.id)))
         return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
 
     def point_ids(self) -> list[str]:
@@ -201,7 +212,7 @@ class Repository:
             some = ", ".join(matches[:5])
             raise PointAmbiguous(point=id_or_prefix, candidates=some)
         manifest = self.manifest(matches[0])
-        return RestorePoint(manifest=manifest, suspect=self._marks().get(manifest.id, ""))
+        return RestorePoint(manifest=manifest, suspect=self._marks().doubt(manifest.id))
 
     def latest_point(self, platform: str, vm_id: str) -> RestorePoint | None:
         """The newest point of one VM."""
@@ -317,14 +328,21 @@ class Repository:
             raise ObjectDamaged(key=key, problem="it is the manifest of another point")
         return manifest
 
-    def _marks(self) -> dict[str, str]:
-        suspects: dict[str, str] = {}
+    def _marks(self) -> _Marks:
+        named: dict[str, str] = {}
+        unreadable = ""
         for info in self._store.list("marks/"):
-            plain = self._sealer.open(Kind.MARK, info.key, self._store.get(info.key), key=info.key)
+            try:
+                plain = self._sealer.open(
+                    Kind.MARK, info.key, self._store.get(info.key), key=info.key
+                )
+            except ObjectDamaged as error:
+                # Doubt must not be lost with the mark, and must not keep a point from restoring.
+                unreadable = f"{error.message}; which points it doubts cannot be known"
+                continue
             document = cast(dict[str, Any], json.loads(plain))
-            for point_id in document["points"]:
-                suspects[str(point_id)] = str(document["reason"])
-        return suspects
+            named.update(dict.fromkeys(document["points"], str(document["reason"])))
+        return _Marks(named=named, unreadable=unreadable)
 
     def _check_sentinel(self) -> None:
         """The cheap proof that the whole storage is there: an unmounted share has no sentinel."""

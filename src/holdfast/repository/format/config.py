@@ -49,11 +49,12 @@ def encode_config(config: RepositoryConfig, master: bytes) -> bytes:
 
 
 def decode_config(stored: bytes, *, location: str) -> RepositoryConfig:
-    """Raises RepositoryTooNew before anything else is looked at, or ObjectDamaged."""
+    """Raises ObjectDamaged; RepositoryTooNew when it is whole but of a later format, whatever
+    else that format may have changed below the first two lines."""
     lines = stored.split(b"\n")
     try:
         document = json.loads(lines[0])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ObjectDamaged(key="config", problem="it is not JSON") from error
     if not isinstance(document, dict):
         raise ObjectDamaged(key="config", problem="it is not an object")
@@ -63,13 +64,24 @@ def decode_config(stored: bytes, *, location: str) -> RepositoryConfig:
     if fields.get("format") != "holdfast repository":
         raise ObjectDamaged(key="config", problem="it is not that of a repository")
     version = fields.get("version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or version < 1:
+        raise ObjectDamaged(key="config", problem="its version is not one")
+    if version > FORMAT_VERSION:
         raise RepositoryTooNew(location=location, problem=f"format {version}")
-    features = cast(list[object], fields.get("features", []))
-    unknown = [str(name) for name in features if name not in KNOWN_FEATURES]
+    unknown = [name for name in _features(fields) if name not in KNOWN_FEATURES]
     if unknown:
         raise RepositoryTooNew(location=location, problem="needs " + ", ".join(unknown))
     return _validated(fields)
+
+
+def _features(fields: dict[str, object]) -> list[str]:
+    features = fields.get("features")
+    if not isinstance(features, list):
+        raise ObjectDamaged(key="config", problem="its features are not a list")
+    names = [name for name in cast(list[object], features) if isinstance(name, str)]
+    if len(names) != len(cast(list[object], features)):
+        raise ObjectDamaged(key="config", problem="its features are not names")
+    return names
 
 
 def _validated(fields: dict[str, object]) -> RepositoryConfig:
@@ -86,7 +98,7 @@ def _validated(fields: dict[str, object]) -> RepositoryConfig:
         repository_id=repository_id,
         created_at=str(fields["created_at"]),
         chunk_bytes=chunk_bytes,
-        features=tuple(str(name) for name in cast(list[object], fields["features"])),
+        features=tuple(_features(fields)),
     )
 
 

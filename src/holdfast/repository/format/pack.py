@@ -198,7 +198,11 @@ def check_entries(entries: Entries, pack_bytes: int, *, key: str) -> None:
     )
     sane = (
         bool((entries["plain_bytes"] <= MAX_CHUNK_BYTES).all())
+        and bool((entries["plain_bytes"] > 0).all())
         and bool((entries["codec"] <= max(Codec)).all())
+        and bool((entries["type"] >= min(ChunkType)).all())
+        and bool((entries["type"] <= max(ChunkType)).all())
+        and not bool(entries["reserved"].any())
         and bool((lengths > CHUNK_OVERHEAD_BYTES).all())
     )
     if not tiled or not sane:

@@ -25,14 +25,15 @@ from holdfast.repository.errors import (
     ObjectMissing,
     StoreUnavailable,
 )
-from holdfast.repository.store.store import Buffer, ObjectInfo, check_key
+from holdfast.repository.store.store import Buffer, ObjectInfo, check_key, is_key
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
 
 
 class LocalStore:
-    """Objects are files below `root`; names that begin with a dot are not objects."""
+    """Objects are files below `root`; files whose names are no keys (temporary ones, and what
+    systems and people drop into folders) are not objects."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -205,10 +206,10 @@ class LocalStore:
     def _walk(self, top: Path) -> Iterator[ObjectInfo]:
         try:
             for folder, folders, names in os.walk(top, onerror=_raise):
-                folders[:] = [name for name in folders if not name.startswith(".")]
+                folders[:] = [name for name in folders if is_key(name)]
                 self._refuse_links(Path(folder), folders)
                 for name in names:
-                    if name.startswith("."):
+                    if not is_key(name):
                         continue
                     path = Path(folder, name)
                     try:

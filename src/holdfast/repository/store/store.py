@@ -2,6 +2,7 @@
 
 Keys are relative paths of lower-case letters, digits, `-`, `_` and `.`, with `/` between
 components; no component is empty or begins with a dot (the store keeps such names for itself).
+What lies in the storage under any other name is not an object and is never listed.
 """
 
 from __future__ import annotations
@@ -73,7 +74,12 @@ class ObjectStore(Protocol):
         ...
 
 
+def is_key(name: str) -> bool:
+    """True for names that the contract allows."""
+    return _KEY.fullmatch(name) is not None
+
+
 def check_key(key: str) -> None:
     """Raise ValueError for a key outside the contract: a programming error, never user input."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError(f"not an object key: {key!r}")
