@@ -7,6 +7,7 @@ Enter at `guestless_vm`. The folder of the images must be reachable by QEMU's us
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import libvirt
@@ -96,6 +98,11 @@ class GuestlessVm:
         """A command of QEMU's human monitor."""
         flags = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
         return libvirt_qemu.qemuMonitorCommand(self.domain, command, flags)
+
+    def qmp(self, command: str, **arguments: object) -> Any:
+        """The `return` value of a command of QEMU's machine monitor."""
+        request = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, request, 0))["return"]
 
     def kill(self) -> None:
         """SIGKILL to QEMU; returns once libvirt has noticed."""

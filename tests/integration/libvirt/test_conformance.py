@@ -21,6 +21,7 @@ from tests.conformance.test_driver import (
     TestReading,
     TestRefusals,
 )
+from tests.integration.libvirt.captures import left_in
 from tests.support.guestless import GuestlessDisk, create_image, guestless_vm, qemu_folder
 from tests.support.libvirtd import ensure_libvirtd
 
@@ -77,9 +78,8 @@ class RunningSubject:
 
     def left_behind(self) -> list[str]:
         scratch = self._folder / "scratch"
-        files = [path.name for path in scratch.iterdir()] if scratch.exists() else []
         job = ["a job"] if self._vm.domain.isActive() and self._vm.has_job() else []
-        return [*files, *job, *self._vm.checkpoints()]
+        return [*left_in(scratch), *job, *self._vm.checkpoints()]
 
     def close(self) -> None:
         self._stack.close()

@@ -25,7 +25,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.hypervisors.libvirt.address import LibvirtAddress
 from holdfast.hypervisors.libvirt.connection import LibvirtConnection, is_active
 from holdfast.hypervisors.libvirt.obligations import Obligations, discharge, end_job, thaw
-from holdfast.hypervisors.libvirt.scratch import free_bytes, measure
+from holdfast.hypervisors.libvirt.scratch import free_bytes, measure, share_lock
 
 FREEZE_LIMIT_S = 8.0
 """From the request to freeze until the janitor thaws. Two seconds short of the promised ten, for
@@ -81,6 +81,8 @@ class Janitor:
 
     def _handle(self, message: dict[str, Any]) -> None:
         match message["do"]:
+            case "folder_made":
+                share_lock(Path(self._owed.folder))
             case "freeze":
                 self._owed = replace(self._owed, frozen=True)
                 self._freeze_deadline = time.monotonic() + FREEZE_LIMIT_S

@@ -48,18 +48,14 @@ class JanitorLink:
         self._listener.start()
 
     @classmethod
-    def start(cls, *, address: LibvirtAddress, owed: Obligations, lock_fd: int) -> JanitorLink:
-        """Start one and wait until it is connected. Raises CaptureFailed.
-
-        `lock_fd` stays locked as long as the janitor lives.
-        """
+    def start(cls, *, address: LibvirtAddress, owed: Obligations) -> JanitorLink:
+        """Start one and wait until it is connected. Raises CaptureFailed."""
         process = subprocess.Popen(
             [sys.executable, "-m", "holdfast.hypervisors.libvirt.janitor"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            pass_fds=[lock_fd],
             start_new_session=True,
             cwd="/",
         )
@@ -86,6 +82,10 @@ class JanitorLink:
         except CaptureFailed:
             return
         self._answered.wait(_ANSWER_TIMEOUT_S)
+
+    def folder_made(self) -> None:
+        """The run's folder exists now, with its lock: share it."""
+        self._send({"do": "folder_made"})
 
     def freezing(self) -> None:
         self._send({"do": "freeze"})

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import libvirt
 
-from holdfast.core.errors import HoldfastError
+from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.hypervisors.driver import CaptureRequest, VirtualMachine
 from holdfast.hypervisors.errors import CaptureLost, ScratchExhausted
 from holdfast.hypervisors.libvirt.connection import LibvirtConnection, is_active
 from holdfast.hypervisors.libvirt.errors import LibvirtObjectMissing
 from holdfast.hypervisors.libvirt.janitor_link import JanitorLink
 from holdfast.hypervisors.libvirt.obligations import Obligations, discharge, job_folder
-from holdfast.hypervisors.libvirt.scratch import QemuUser, RunFolder, RunOwner
+from holdfast.hypervisors.libvirt.scratch import (
+    QemuUser,
+    RunFolder,
+    RunOwner,
+    run_folder_path,
+)
 
 _DAEMON_RESTART_S = 30.0
 """How long a daemon that is being restarted is waited for before a capture is given up."""
@@ -50,25 +55,24 @@ class OpenRun:
         scratch_root: Path,
         qemu_user: QemuUser | None,
     ) -> OpenRun:
-        """Make the folder and start the janitor. Raises OSError, InvalidInput, CaptureFailed."""
-        folder = RunFolder.create(
-            root=scratch_root,
-            owner=RunOwner(
-                run_id=request.run_id,
-                repository_id=request.repository_id,
-                vm_id=vm.id,
-                platform=connection.platform,
-            ),
-            qemu_user=qemu_user,
+        """Start the janitor, then make the folder it knows of. Raises OSError, InvalidInput,
+        CaptureFailed."""
+        path = run_folder_path(scratch_root, request.run_id)
+        if path.exists():
+            raise InvalidInput(what="run id", problem=f"{request.run_id} is in use")
+        owed = Obligations(vm_id=vm.id, vm_name=vm.name, folder=str(path))
+        owner = RunOwner(
+            run_id=request.run_id,
+            repository_id=request.repository_id,
+            vm_id=vm.id,
+            platform=connection.platform,
         )
+        janitor = JanitorLink.start(address=connection.address, owed=owed)
         try:
-            janitor = JanitorLink.start(
-                address=connection.address,
-                owed=Obligations(vm_id=vm.id, vm_name=vm.name, folder=str(folder.path)),
-                lock_fd=folder.lock_fd,
-            )
+            folder = RunFolder.create(path, owner=owner, qemu_user=qemu_user)
+            janitor.folder_made()
         except BaseException:
-            folder.remove()
+            janitor.leave_behind()
             raise
         return cls(
             connection=connection,

@@ -2,18 +2,21 @@
 
 Everything lies below one scratch root: a folder (0700, QEMU's own user) named by the last twelve
 digits of the run's id, because the path of a socket has to be short, and a lock file beside it
-that names the owner in full. The lock is an open file description shared by the capturing process
-and its janitor, so it falls free exactly when both are gone; a folder whose lock is free is a
-leftover. Enter at `RunFolder.create` and `leftover_folders`.
+that names the owner in full. The capturing process and its janitor share the lock: it falls free
+when both are gone, and a folder whose lock is free is a leftover. Enter at `RunFolder.create` and
+`leftover_folders`.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
 import shutil
+import struct
+import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +28,8 @@ from holdfast.hypervisors.errors import VmBusy
 
 _SOCKET_PATH_LIMIT = 107
 """Bytes of `sun_path` without the terminator, see unix(7)."""
+VM_LOCKS = "vms.lock"
+"""The one file that stays below the scratch root."""
 _FOLDER_NAME = re.compile(r"[0-9a-f]{12}")
 _LOCK_SUFFIX = ".lock"
 _BLOCK_BYTES = 512
@@ -62,19 +67,11 @@ class RunFolder:
 
     path: Path
     lock_fd: int
-    """Open and locked; inherited by the janitor."""
+    """Open and locked."""
 
     @classmethod
-    def create(cls, *, root: Path, owner: RunOwner, qemu_user: QemuUser | None) -> RunFolder:
-        """Raises InvalidInput for an unusable root or id, OSError when it cannot be made."""
-        if not is_uuid(owner.run_id):
-            raise InvalidInput(what="run id", problem=f"{owner.run_id!r} is not a UUID")
-        path = root / owner.run_id[-12:]
-        if len(os.fsencode(path / "nbd.sock")) > _SOCKET_PATH_LIMIT:
-            raise InvalidInput(
-                what="scratch folder", problem=f"{root} is too long for a socket's path in it"
-            )
-        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+    def create(cls, path: Path, *, owner: RunOwner, qemu_user: QemuUser | None) -> RunFolder:
+        """`path` comes from `run_folder_path`. Raises OSError when it cannot be made."""
         lock_fd = _create_lock(_lock_path(path), owner)
         try:
             path.mkdir(mode=0o700)
@@ -94,44 +91,49 @@ class RunFolder:
         """Where the old contents of a disk's overwritten blocks go."""
         return self.path / f"{key}.scratch"
 
-    def remove(self) -> None:
-        """Undo `create`."""
-        remove_folder(self.path)
-        self.release()
-
     def release(self) -> None:
         """Let go of the lock. The folder has been removed, or is a leftover from now on."""
         os.close(self.lock_fd)
 
 
+def run_folder_path(root: Path, run_id: str) -> Path:
+    """Where a run's folder goes; nothing is made but the root. Raises InvalidInput, OSError."""
+    if not is_uuid(run_id):
+        raise InvalidInput(what="run id", problem=f"{run_id!r} is not a UUID")
+    path = root / run_id[-12:]
+    if len(os.fsencode(path / "nbd.sock")) > _SOCKET_PATH_LIMIT:
+        raise InvalidInput(
+            what="scratch folder", problem=f"{root} is too long for a socket's path in it"
+        )
+    root.mkdir(mode=0o711, parents=True, exist_ok=True)
+    return path
+
+
+def share_lock(path: Path) -> None:
+    """Hold the lock of an existing run folder too, as long as this process lives."""
+    fcntl.flock(os.open(_lock_path(path), os.O_RDWR | os.O_CLOEXEC), fcntl.LOCK_SH)
+
+
 @contextmanager
 def vm_lock(root: Path, vm_id: str, vm_name: str) -> Generator[None]:
     """Held while an instant of the VM is taken, so that two captures do not remove each other's
-    checkpoints as leftovers. Raises VmBusy at once when another process holds it."""
+    checkpoints as leftovers. Raises VmBusy at once when it is held elsewhere.
+
+    One byte of one file for each VM: nothing is left when a holder is killed.
+    """
     root.mkdir(mode=0o711, parents=True, exist_ok=True)
-    path = root / f".{vm_id}.vm"
-    lock_fd = _lock_existing_or_new(path, vm_name)
+    lock_fd = os.open(root / VM_LOCKS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    byte = uuid.UUID(vm_id).int & (1 << 62) - 1
+    request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     try:
+        try:
+            fcntl.fcntl(lock_fd, fcntl.F_OFD_SETLK, request)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EACCES}:
+                raise
+            raise VmBusy(name=vm_name, problem="another backup of it is starting") from error
         yield
     finally:
-        path.unlink()
-        os.close(lock_fd)
-
-
-def _lock_existing_or_new(path: Path, vm_name: str) -> int:
-    while True:
-        lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(lock_fd)
-            raise VmBusy(name=vm_name, problem="another backup of it is starting") from error
-        # The holder unlinks the file before it lets go: what was locked may have no name any more.
-        try:
-            if os.path.samestat(os.fstat(lock_fd), path.stat()):
-                return lock_fd
-        except FileNotFoundError:
-            pass
         os.close(lock_fd)
 
 
@@ -184,14 +186,14 @@ def _lock_path(folder: Path) -> Path:
 
 def _create_lock(path: Path, owner: RunOwner) -> int:
     lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(lock_fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     os.write(lock_fd, json.dumps(asdict(owner)).encode())
     return lock_fd
 
 
 def _owner_if_free(lock: Path) -> RunOwner | None:
-    """The owner when nobody holds the lock. A file without content is one whose maker has not
-    got to writing it: not ours to judge."""
+    """The owner when nobody holds the lock. A file without content is one whose maker has not got
+    to writing it, or died there: its janitor removes it."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
