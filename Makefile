@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 STAMP := .venv/.holdfast-installed
 SOURCES := $(shell git ls-files 'src/*.py' 'tests/*.py' 2>/dev/null)
 
-.PHONY: help install system-packages check format lint types imports unit test crash-nightly bench demo clean
+.PHONY: help install system-packages check format lint types imports unit docs test crash-nightly bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -36,9 +36,13 @@ types:
 
 imports:
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python packaging/errors_document.py --check
 
 unit:
 	$(BIN)/python -m pytest tests/unit -q
+
+docs: ## Renew the generated documents
+	$(BIN)/python packaging/errors_document.py
 
 format: ## Format the code
 	$(BIN)/ruff check --fix-only -q .
