@@ -14,6 +14,7 @@ import pytest
 
 from holdfast.backup.run import BackupOptions, BackupResult, back_up_vm
 from holdfast.core.cancellation import CancelToken
+from holdfast.core.progress import ProgressSink
 from holdfast.core.units import KIB
 from holdfast.repository import Credential, Repository
 from holdfast.repository.packs import PackWriter
@@ -72,6 +73,7 @@ class Engine:
         full: bool = False,
         disk_keys: Sequence[str] | None = None,
         cancel: CancelToken | None = None,
+        progress: ProgressSink | None = None,
         workers: int = 2,
     ) -> BackupResult:
         """One backup; when it returns, its content counts as acknowledged."""
@@ -81,6 +83,7 @@ class Engine:
             repository=repository or self.repository,
             cancel=cancel or CancelToken(),
             options=BackupOptions(full=full, disk_keys=disk_keys, workers=workers),
+            progress=progress,
         )
         self.acknowledged[result.manifest.id] = self.contents(
             [disk.key for disk in result.manifest.disks]

@@ -15,10 +15,11 @@ from typing import Self
 
 from blake3 import blake3
 
+from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.units import ceil_div
 from holdfast.repository.disk_map import DiskMap, DiskMapWriter
-from holdfast.repository.errors import LeaseLost, ObjectExists, ParentVanished
+from holdfast.repository.errors import ObjectExists, ParentVanished
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import encode_index
 from holdfast.repository.format.pack import ZERO_ID, ChunkIds, ChunkType
@@ -135,11 +136,13 @@ class BackupSession:
 
     def _prove_commit(self, key: str) -> None:
         """If the lease was lost while the manifest was being written, a reclaim may have run in
-        between without seeing it: take the point back rather than promise what may be gone."""
+        between without seeing it: take the point back rather than promise what may be gone. The
+        same when the store cannot prove it any more: the caller is told that nothing was kept."""
         try:
             self._lease.confirm()
-        except LeaseLost:
-            self._store.delete(key)
+        except HoldfastError:
+            with suppress(HoldfastError):  # the first error is the one to tell
+                self._store.delete(key)
             raise
 
 
