@@ -173,6 +173,6 @@ def _domain_xml(name: str, disks: Sequence[GuestlessDisk], devices: str, os_extr
     )
     return f"""<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
 <vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type>{os_extra}</os>
-<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{elements}
+<features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{elements}
 <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
 <interface type='user'><model type='virtio'/></interface>{devices}</devices></domain>"""
