@@ -168,10 +168,13 @@ class ReaderProcess:
 
     def _wait(self, connection: socket.socket, for_writing: bool) -> None:
         """Until the socket is ready. Raises _TimeUp or Cancelled."""
-        while not protocol.is_ready(connection, for_writing=for_writing, timeout_s=_POLL_S):
+        while True:
+            # Also when the socket is ready: an answer in small drops must not outlast the limit.
             self._cancel.check()
             if time.monotonic() > self._deadline:
                 raise _TimeUp
+            if protocol.is_ready(connection, for_writing=for_writing, timeout_s=_POLL_S):
+                return
 
     def _serve(self, channel: Channel, payload: bytes) -> None:
         if len(payload) != protocol.FETCH.size:
@@ -186,8 +189,6 @@ class ReaderProcess:
         if offset + length > source.size_bytes:
             raise protocol.ProtocolViolation("FETCH outside the disk")
         began = time.monotonic()
-        if began > self._deadline:
-            raise _TimeUp
         try:
             data = source.read(offset, length)
         except (HoldfastError, OSError) as error:

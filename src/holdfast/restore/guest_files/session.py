@@ -7,6 +7,7 @@ on this side; symbolic links are followed only on request, inside their volume.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +38,7 @@ from holdfast.restore.guest_files.reader_process import ReaderLimits, ReaderProc
 
 _Value = TypeVar("_Value")
 
+_VOLUME_ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,254}")
 _PAGE_ENTRIES = 2000
 _MAX_NAME_BYTES = 4096
 _MAX_TARGET_BYTES = 64 * 1024
@@ -280,8 +282,8 @@ def _found(folder: bytes, entry: FileEntry) -> Found:
 
 def _volume(item: object) -> Volume:
     document: dict[str, Any] = item if isinstance(item, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    identity = _text(document.get("id"))
-    if not is_safe_name(identity.encode("utf-8")) or not identity.isascii():
+    identity = document.get("id")
+    if not isinstance(identity, str) or not _VOLUME_ID.fullmatch(identity):
         raise ProtocolViolation("volume with an impossible id")
     return Volume(
         id=identity,

@@ -14,7 +14,7 @@ from .filesystems.base import FileSystem
 from .partitions import read_partitions
 from .signatures import Signature
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,254}")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _MAX_VOLUMES = 1024
 
 
@@ -96,8 +96,8 @@ def _add_logical(found: list[Volume], physical: list[Device]) -> None:
 
 
 def _unique(found: Sequence[Volume], name: str) -> str:
-    """The name itself if it is a safe path component and free; otherwise a numbered one."""
-    base = name if _SAFE_ID.fullmatch(name) else "volume"
+    """The name made a safe path component, with a number if it is taken already."""
+    base = _UNSAFE.sub("_", name)[:240].lstrip(".-") or "volume"
     taken = {volume.id for volume in found}
     candidate = base
     number = 2
