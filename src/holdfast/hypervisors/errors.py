@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.core.errors import Category, HoldfastError, Retry
+from holdfast.nbd.errors import SourceReadFailed as SourceReadFailed
+from holdfast.nbd.errors import SourceUnavailable as SourceUnavailable
 
 
 @dataclass(kw_only=True, eq=False)
@@ -69,27 +71,6 @@ class DamagedImage(HoldfastError):
     template = "{path} is damaged: {problem}"
     hint = "Nothing was stored. Repair or restore the image, then run the backup again"
     path: str
-    problem: str
-
-
-@dataclass(kw_only=True, eq=False)
-class SourceUnavailable(HoldfastError):
-    code = "source_unavailable"
-    retry = Retry.LATER
-    template = "{source} cannot be opened: {problem}"
-    hint = "Check that it exists and is readable by this user, then run the backup again"
-    source: str
-    problem: str
-
-
-@dataclass(kw_only=True, eq=False)
-class SourceReadFailed(HoldfastError):
-    code = "source_read_failed"
-    retry = Retry.LATER
-    template = "reading {source} failed at byte {offset}: {problem}"
-    hint = "Nothing half-done was kept; check the storage below the image, then run it again"
-    source: str
-    offset: int
     problem: str
 
 
