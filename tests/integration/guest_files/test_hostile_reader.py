@@ -122,7 +122,7 @@ def test_a_reader_without_an_end_is_ended(
 
 
 def test_a_sandbox_that_does_not_start_is_told(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "locked_in", lambda command: ["/bin/false", *command])
+    monkeypatch.setattr(sandbox, "_setpriv", lambda: ["/bin/false"])
     with open_guest_files({"vda": FileBlockSource(disk)}) as guest:
         for _ in range(2):
             with pytest.raises(SandboxUnavailable):

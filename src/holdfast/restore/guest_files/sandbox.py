@@ -16,12 +16,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import holdfast
 from holdfast.core.errors import ToolMissing
+from holdfast.restore.guest_files import seccomp
 
 _READER_MODULE = "holdfast.restore.guest_files.reader"
 TOOL_FOLDERS = ("/usr/bin", "/bin")
@@ -49,17 +51,17 @@ def start(*, address_space_bytes: int, processor_s: int) -> Sandboxed:
     """
     ours, theirs = socket.socketpair()
     try:
-        os.set_inheritable(theirs.fileno(), True)
         limits = (str(theirs.fileno()), str(address_space_bytes), str(processor_s))
-        process = subprocess.Popen(
-            locked_in([sys.executable, "-I", "-B", "-m", _READER_MODULE, *limits]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=(theirs.fileno(),),
-            env={},
-            cwd="/",
-        )
+        with locked_in([sys.executable, "-I", "-B", "-m", _READER_MODULE, *limits]) as locked:
+            process = subprocess.Popen(
+                locked.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(), *locked.descriptors),
+                env={},
+                cwd="/",
+            )
     except BaseException:
         ours.close()
         raise
@@ -68,8 +70,32 @@ def start(*, address_space_bytes: int, processor_s: int) -> Sandboxed:
     return Sandboxed(process=process, connection=ours)
 
 
-def locked_in(command: Sequence[str]) -> list[str]:
-    """The command line that runs `command` in the sandbox; the only one there is."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedIn:
+    """A command line, and descriptors the process must inherit for the sandbox to be set up."""
+
+    arguments: Sequence[str]
+    descriptors: Sequence[int]
+
+
+@contextmanager
+def locked_in(command: Sequence[str]) -> Generator[LockedIn]:
+    """How to run `command` in the sandbox; there is no other one. Start it inside the block."""
+    program = seccomp.filter_program()
+    if program is None:
+        yield LockedIn(arguments=_arguments([], command), descriptors=[])
+        return
+    descriptor = os.memfd_create("holdfast-seccomp")
+    try:
+        os.write(descriptor, program)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        arguments = _arguments(["--seccomp", str(descriptor)], command)
+        yield LockedIn(arguments=arguments, descriptors=[descriptor])
+    finally:
+        os.close(descriptor)
+
+
+def _arguments(extra: Sequence[str], command: Sequence[str]) -> list[str]:
     arguments = [
         _tool("bwrap", "bubblewrap"),
         "--unshare-net",
@@ -82,6 +108,7 @@ def locked_in(command: Sequence[str]) -> list[str]:
         "--clearenv",
         "--cap-drop",
         "ALL",
+        *extra,
     ]
     if os.geteuid() == 0:
         # setpriv needs these three to give up the rest; the change of uid then clears them.
