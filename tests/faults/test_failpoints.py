@@ -1,0 +1,129 @@
+"""T2: a process that dies or fails at any named step leaves a sound repository, and the next run
+needs no help.
+
+Every name in `FAILPOINTS` is armed in the phase that passes it; a new one without an entry here,
+or one that no phase passes any more, fails the test.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from holdfast.core.cancellation import CancelToken
+from holdfast.core.failpoints import FAILPOINTS
+from holdfast.repository import LocalStore, Repository
+from holdfast.repository.errors import NotARepository, RepositoryIncomplete
+from holdfast.restore.disk import restore_disk
+from tests.support.backup_script import TYPED_ERROR_STATUS, main, parse_acknowledgements
+from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine
+from tests.support.fake_driver import FakeDriver
+from tests.support.oracle import Digest, assert_repository_sound
+
+_PHASES = {
+    "local_store.after_temp_fsync": ["create", "second"],
+    "local_store.after_link": ["create", "second"],
+    "repository.after_config": ["create"],
+    "repository.after_key_slot": ["create"],
+    "lease.after_acquire": ["first", "second"],
+    "backup.after_snapshot": ["second"],
+    "pack.before_put": ["second"],
+    "pack.after_put": ["second"],
+    "index.before_put": ["second"],
+    "index.after_put": ["second"],
+    "point.before_commit": ["second"],
+    "point.after_commit": ["first", "second"],
+    "backup.before_promote": ["second"],
+    "backup.after_promote": ["second"],
+    "restore.before_rename": ["restore"],
+}
+_CASES = [(name, phase) for name in sorted(FAILPOINTS) for phase in _PHASES.get(name, ["second"])]
+
+
+@pytest.mark.parametrize("kind", ["kill", "error"])
+@pytest.mark.parametrize(("name", "phase"), _CASES)
+def test_every_step_may_be_the_last(name: str, phase: str, kind: str, tmp_path: Path) -> None:
+    status, output, errors = _run(["--arm", f"{name}:{kind}", "--at", phase], tmp_path)
+    if kind == "kill":
+        assert status == -signal.SIGKILL, f"{name} was not passed: {errors}"
+    else:
+        assert status == TYPED_ERROR_STATUS, f"{name} was not passed: {errors}"
+        assert errors.strip() == "injected_fault"
+    store = LocalStore(tmp_path / "repository")
+    if phase == "create":
+        _assert_creation_is_refused_or_whole(store)
+        return
+    acknowledged = parse_acknowledgements(output)
+    assert len(acknowledged) == {"first": 0, "second": 1, "restore": 2}[phase]
+    _assert_next_run_works(store, acknowledged, tmp_path)
+
+
+def _run(arguments: Sequence[str], folder: Path) -> tuple[int | None, str, str]:
+    """The script in a process of its own: exit status, standard output and error.
+
+    Forked, because a new interpreter takes a second to import the engine and dies no differently.
+    """
+    out, err = folder.with_suffix(".out"), folder.with_suffix(".err")
+
+    def child() -> None:
+        with out.open("w") as output, err.open("w") as errors:
+            sys.stdout, sys.stderr = output, errors
+            status = main([str(folder), *arguments])
+        os._exit(status)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    return process.exitcode, out.read_text(), err.read_text()
+
+
+def test_the_script_ends_well_when_nothing_is_armed(tmp_path: Path) -> None:
+    status, output, errors = _run([], tmp_path)
+    assert (status, errors) == (0, "")
+    store = LocalStore(tmp_path / "repository")
+    acknowledged = parse_acknowledgements(output)
+    assert len(acknowledged) == 2
+    assert_repository_sound(store, CREDENTIAL, acknowledged, no_writer=True)
+
+
+def _assert_creation_is_refused_or_whole(store: LocalStore) -> None:
+    """Half a repository is never taken for one, and never grown."""
+    with pytest.raises((NotARepository, RepositoryIncomplete)):
+        Repository.open(store, CREDENTIAL)
+
+
+def _assert_next_run_works(
+    store: LocalStore, acknowledged: dict[str, dict[str, Digest]], folder: Path
+) -> None:
+    repository = Repository.open(store, CREDENTIAL)
+    driver = FakeDriver()
+    vm = driver.add_vm("guest", {"vda": 60 * CHUNK_BYTES, "vdb": 7 * CHUNK_BYTES + 512})
+    engine = Engine(store=store, driver=driver, vm=vm, repository=repository)
+    content = random.Random(12).randbytes(60 * CHUNK_BYTES)
+    vm.disks["vda"].write(0, content)
+    assert_repository_sound(
+        store, CREDENTIAL, acknowledged, next_backup=engine.next_backup, no_writer=True
+    )
+    assert_repository_sound(store, CREDENTIAL, {**acknowledged, **engine.acknowledged})
+    _assert_restore_works(store, folder / "restored.raw", content)
+
+
+def _assert_restore_works(store: LocalStore, output: Path, content: bytes) -> None:
+    """Nothing of a broken-off restore is in the way of the next one."""
+    assert not output.exists()
+    repository = Repository.open(store, CREDENTIAL)
+    disk = repository.point("latest").disk("vda")
+    repository.load_index()
+    restore_disk(
+        repository=repository, disk=disk, output=output, format="raw", cancel=CancelToken()
+    )
+    assert output.read_bytes() == content
+    others = [path.name for path in output.parent.iterdir() if path != output]
+    assert sorted(others) == ["repository"]

@@ -1,0 +1,96 @@
+"""A whole life of a small repository in one process, for tests that kill it.
+
+    python -m tests.support.backup_script FOLDER [--arm NAME:KIND[:N] --at PHASE]
+
+Phases: `create`, `first` (a full backup of the fake hypervisor's VM), `second` (an incremental
+one), `restore` (one disk to FOLDER/restored.raw). The failpoint is armed when its phase begins.
+Each point is acknowledged on standard output as a line of JSON right after its backup returned.
+Exit status 3 and the error's code on standard error when a typed error ended it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from holdfast.core.cancellation import CancelToken
+from holdfast.core.errors import HoldfastError
+from holdfast.core.failpoints import arm
+from holdfast.repository import LocalStore
+from holdfast.restore.disk import restore_disk
+from tests.support.engine import CHUNK_BYTES, Engine
+from tests.support.oracle import Digest
+from tests.support.sparse_bytes import SparseBytes
+
+PHASES = ("create", "first", "second", "restore")
+TYPED_ERROR_STATUS = 3
+
+
+def parse_acknowledgements(output: str) -> dict[str, dict[str, Digest]]:
+    """What the script promised on its standard output, for the oracle."""
+    acknowledged: dict[str, dict[str, Digest]] = {}
+    for line in output.splitlines():
+        document = json.loads(line)
+        acknowledged[document["point"]] = {
+            key: Digest(size_bytes=size, blake3_hex=digest)
+            for key, (size, digest) in document["disks"].items()
+        }
+    return acknowledged
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--arm", default="")
+    parser.add_argument("--at", choices=PHASES, default=PHASES[0])
+    arguments = parser.parse_args(argv)
+    try:
+        _live(arguments.folder, arguments.arm, arguments.at)
+    except HoldfastError as error:
+        print(error.code, file=sys.stderr)
+        return TYPED_ERROR_STATUS
+    return 0
+
+
+def _live(folder: Path, specification: str, armed_phase: str) -> None:
+    def begin(phase: str) -> None:
+        if phase == armed_phase:
+            arm(specification)
+
+    chance = random.Random(11)
+    store = LocalStore(folder / "repository")
+    store.prepare()
+    begin("create")
+    engine = Engine.create(store, disks={"vda": 60 * CHUNK_BYTES, "vdb": 7 * CHUNK_BYTES + 512})
+    for phase in ("first", "second"):
+        begin(phase)
+        for disk in engine.vm.disks.values():
+            disk.write(chance.randrange(CHUNK_BYTES), chance.randbytes(disk.size_bytes // 2))
+        manifest = engine.back_up().manifest
+        _acknowledge(manifest.id, engine.acknowledged[manifest.id])
+    begin("restore")
+    point = engine.repository.point("latest")
+    restore_disk(
+        repository=engine.repository,
+        disk=point.disk("vda"),
+        output=folder / "restored.raw",
+        format="raw",
+        cancel=CancelToken(),
+    )
+
+
+def _acknowledge(point_id: str, disks: Mapping[str, object]) -> None:
+    digests: dict[str, tuple[int, str]] = {}
+    for key, content in disks.items():
+        assert isinstance(content, SparseBytes)
+        digest = Digest.of(content.read())
+        digests[key] = (digest.size_bytes, digest.blake3_hex)
+    print(json.dumps({"point": point_id, "disks": digests}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
