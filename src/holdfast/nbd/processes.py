@@ -120,14 +120,21 @@ def _drain(
 
 
 def start_server(
-    arguments: Sequence[str], *, package: str, stderr_path: Path
+    arguments: Sequence[str], *, package: str, stderr_path: Path, pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a program that serves until `end_process`, or until we die. Raises ToolMissing.
 
-    Its standard error goes to a file: nobody drains a pipe for as long as it runs.
+    Its standard error goes to a file: nobody drains a pipe for as long as it runs. Descriptors in
+    `pass_fds` keep their numbers there: the way for a secret, by a pipe.
     """
     with stderr_path.open("wb") as stderr:
-        return _spawn(arguments, package=package, stdout=subprocess.DEVNULL, stderr=stderr)
+        return _spawn(
+            arguments,
+            package=package,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=pass_fds,
+        )
 
 
 def end_process(process: subprocess.Popen[bytes], *, grace_s: float) -> int:
@@ -177,6 +184,7 @@ def _spawn(
     package: str,
     stdout: int,
     stderr: int | IO[bytes],
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     tool = shutil.which(arguments[0], path=SEARCH_PATH)
     if tool is None:
@@ -206,6 +214,7 @@ def _spawn(
         cwd="/",
         # Ctrl-C reaches the whole foreground group; a server must outlive it until we are done.
         start_new_session=True,
+        pass_fds=pass_fds,
     )
     return started.result()
 

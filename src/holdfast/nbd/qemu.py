@@ -15,7 +15,6 @@ import re
 import shutil
 import stat
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -24,6 +23,7 @@ from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import TargetExists, ToolFailed
 from holdfast.nbd.errors import SourceUnavailable, TargetUnavailable
 from holdfast.nbd.processes import await_file, end_process, run_tool, shorten, start_server
+from holdfast.nbd.socket_folder import new_socket_folder
 
 PACKAGE = "qemu-utils"
 _START_TIMEOUT_S = 30.0
@@ -32,8 +32,6 @@ _STOP_TIMEOUT_S = 60.0
 _INFO_TIMEOUT_S = 60.0
 _CHECK_TIMEOUT_S = 3600.0
 _IMAGE_NOISE = re.compile(r"^qemu-nbd: (Failed to \w+ 'json:\{.*\}': )?")
-_UNIX_PATH_MAX = 107
-_FOLDER_PREFIX = "holdfast-nbd-"
 
 _CHECK_CLEAN, _CHECK_STOPPED, _CHECK_CORRUPT, _CHECK_LEAKS = range(4)
 
@@ -74,10 +72,10 @@ class QemuNbd:
         unless the VM is paused. `bitmap` is a persistent dirty bitmap of a qcow2 image. Returns
         when connecting works.
 
-        Raises SourceUnavailable (TargetUnavailable if not `read_only`), ToolMissing.
+        Raises SourceUnavailable (TargetUnavailable if not `read_only`), ToolMissing, InvalidInput
+        for a `socket_dir` whose path is too long.
         """
-        _remove_stale_folders(socket_dir)
-        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=socket_dir))
+        folder = new_socket_folder(socket_dir)
         try:
             process = start_server(
                 _nbd_arguments(
@@ -243,10 +241,6 @@ def _nbd_arguments(
     shared: int,
 ) -> list[str]:
     socket_path = folder / "socket"
-    if len(os.fsencode(socket_path)) > _UNIX_PATH_MAX:
-        raise SourceUnavailable(
-            source=str(image), problem=f"{socket_path} is too long for the name of a socket"
-        )
     arguments = ["qemu-nbd", "--persistent", f"--shared={shared}", f"--socket={socket_path}"]
     arguments.append(f"--pid-file={folder / 'pid'}")
     if read_only:
@@ -286,18 +280,3 @@ def _parse_json(output: bytes) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(output))
     except ValueError as error:
         raise ToolFailed(tool="qemu-img", status=0, output=shorten(output)) from error
-
-
-def _remove_stale_folders(socket_dir: Path) -> None:
-    """Remove what processes that were killed left: their servers died with them, the folders did
-    not. Only our own user's folders of processes that no longer exist."""
-    for folder in socket_dir.glob(f"{_FOLDER_PREFIX}*-*"):
-        pid = folder.name.removeprefix(_FOLDER_PREFIX).split("-")[0]
-        if not pid.isdecimal() or Path("/proc", pid).exists():
-            continue
-        try:
-            found = folder.lstat()
-        except FileNotFoundError:
-            continue
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
-            shutil.rmtree(folder, ignore_errors=True)

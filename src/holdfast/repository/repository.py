@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from blake3 import blake3
 
@@ -160,6 +160,32 @@ class Repository:
         ObjectDamaged. Reads no index yet."""
         config, stored = read_config(store)
         master = _unlock(store, config, credential)
+        check_config(stored, master)
+        repository = cls(store, config, master, clock or SystemClock())
+        repository._check_sentinel()
+        return repository
+
+    # -- handing over to a process of ours ------------------------------------------------------
+
+    def share(self) -> dict[str, object]:
+        """What another process of ours needs to open this repository, as a JSON document.
+
+        It holds the master key in clear: only through a pipe to that process, never in arguments,
+        environment, files or logs.
+        """
+        return {
+            "location": self.location,
+            "config": encode_config(self.config, self._master).decode(),
+            "master": self._master.hex(),
+        }
+
+    @classmethod
+    def from_shared(cls, document: Mapping[str, object], *, clock: Clock | None = None) -> Self:
+        """The repository of a `share` document. Raises what `open` raises."""
+        stored = str(document["config"]).encode()
+        master = bytes.fromhex(str(document["master"]))
+        store = open_store(str(document["location"]))
+        config = decode_config(stored, location=store.location)
         check_config(stored, master)
         repository = cls(store, config, master, clock or SystemClock())
         repository._check_sentinel()
