@@ -85,6 +85,10 @@ def populate(root: Path, *, posix: bool = True, sparse_bytes: int = 40 * MIB) ->
     _write(top + b"/deep/d0/d1/leaf", b"leaf")
     _fragment(top + b"/fragmented")
     _sparse(top + b"/sparse", sparse_bytes)
+    _write(top + b"/preallocated", b"x" * 5000)
+    with open(top + b"/preallocated", "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, 2 * MIB)
+        os.pwrite(file.fileno(), b"end", 2 * MIB - 3)
     os.mkdir(top + b"/many")
     for number in range(1500):
         _write(top + b"/many/file-%05d-with-a-rather-long-name" % number, b"%d" % number)
@@ -108,10 +112,6 @@ def _posix_only(top: bytes) -> None:
     os.chmod(top + b"/setuid", 0o6755)  # noqa: S103
     _write(top + b"/old", b"old")
     os.utime(top + b"/old", ns=(-86_400_000_000_000, -86_400_000_000_000))
-    _write(top + b"/preallocated", b"x" * 5000)
-    with open(top + b"/preallocated", "r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, 2 * MIB)
-        os.pwrite(file.fileno(), b"end", 2 * MIB - 3)
 
 
 def snapshot(root: Path) -> dict[bytes, Expected]:
@@ -179,10 +179,18 @@ def _sparse(path: bytes, size: int) -> None:
 def make(
     image: Path, size: int, *mkfs: str, fill: Callable[[Path], None] | None = None, mount: str = ""
 ) -> dict[bytes, Expected]:
-    """A file system in `image`, filled by `fill`; what the kernel then sees in it."""
+    """A file system in `image`, filled by `fill`; what the kernel then sees in it.
+
+    The image is no blank disk: what was never written must read as zeroes all the same.
+    """
     with image.open("wb") as file:
+        for _ in range(size // MIB):
+            file.write(b"old data" * (MIB // 8))
         file.truncate(size)
-    run(*mkfs, image)
+    keep = {"mkfs.xfs": ["-K"], "mkfs.btrfs": ["-K"]}.get(mkfs[0], [])
+    if mkfs[0].startswith("mkfs.ext"):
+        keep = ["-E", "nodiscard"]
+    run(*mkfs, *keep, *(["-f"] if keep == ["-K"] else []), image)
     folder = image.with_suffix(".mnt")
     if fill is not None:
         with mounted(image, folder, mount):
