@@ -144,7 +144,12 @@ class GuestlessVm:
 
 @contextmanager
 def guestless_vm(
-    disks: Sequence[GuestlessDisk], *, devices: str = "", os_extra: str = "", started: bool = True
+    disks: Sequence[GuestlessDisk],
+    *,
+    devices: str = "",
+    os_extra: str = "",
+    memory_mib: int = 64,
+    started: bool = True,
 ) -> Generator[GuestlessVm]:
     """A VM with those disks (targets vda, vdb, ... in order), removed at the end.
 
@@ -152,7 +157,7 @@ def guestless_vm(
     """
     connection = libvirt.open(ensure_libvirtd())
     name = f"holdfast-test-{secrets.token_hex(4)}"
-    domain = connection.defineXMLFlags(_domain_xml(name, disks, devices, os_extra))
+    domain = connection.defineXMLFlags(_domain_xml(name, disks, devices, os_extra, memory_mib))
     vm = GuestlessVm(connection, domain)
     try:
         if started:
@@ -163,7 +168,9 @@ def guestless_vm(
         connection.close()
 
 
-def _domain_xml(name: str, disks: Sequence[GuestlessDisk], devices: str, os_extra: str) -> str:
+def _domain_xml(
+    name: str, disks: Sequence[GuestlessDisk], devices: str, os_extra: str, memory_mib: int
+) -> str:
     elements = "".join(
         "<disk type='file' device='disk'>"
         f"<driver name='qemu' type={quoteattr(disk.format)}/>"
@@ -171,7 +178,7 @@ def _domain_xml(name: str, disks: Sequence[GuestlessDisk], devices: str, os_extr
         f"<target dev={quoteattr(disk.target)} bus='virtio'/></disk>"
         for disk in disks
     )
-    return f"""<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
+    return f"""<domain type='qemu'><name>{name}</name><memory unit='MiB'>{memory_mib}</memory>
 <vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type>{os_extra}</os>
 <features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{elements}
 <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
