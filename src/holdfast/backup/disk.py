@@ -65,13 +65,13 @@ class DiskBackup:
         )
         return self.plan.mode is not CaptureMode.CHANGED or self._audit()
 
-    def distrust(self) -> None:
+    def distrust(self, reason: str) -> None:
         """Plan again to read everything, because the record of changes was wrong."""
         size = self.plan.disk.size_bytes
         self.plan = replace(
             self.plan,
             mode=CaptureMode.COMPARE,
-            reason="an audited chunk had changed although it was recorded as unchanged",
+            reason=reason,
             ranges=whole_disk(size, self.plan.chunk_bytes),
         )
         self.outcome = DiskOutcome(stored_bytes=self.outcome.stored_bytes)

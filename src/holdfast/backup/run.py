@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast import __version__
 from holdfast.backup.disk import DiskBackup, DiskOutcome
-from holdfast.capture.plan import DiskPlan, ParentDisk, plan_disk
+from holdfast.capture.plan import CaptureMode, DiskPlan, ParentDisk, plan_disk
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.clock import Clock, SystemClock
 from holdfast.core.failpoints import failpoint
@@ -167,30 +167,45 @@ class _Run:
         self, backups: Sequence[DiskBackup], history: Sequence[RestorePoint]
     ) -> list[str]:
         """Read and store every disk; returns the points found to be in doubt on the way."""
-        total = sum(backup.plan.planned_bytes for backup in backups)
-        done, suspects = 0, set[str]()
-        for backup in backups:
-            report = _Reporter(self.progress, backup, done, total)
-            if not backup.run(report):
-                suspects.update(self._mark_suspect(backup, history))
-                self.progress.message(backup.plan.describe())
-                backup.run(report)
-            done += backup.plan.planned_bytes
-        return sorted(suspects)
+        liars = self._read(backups, 0)
+        if not liars:
+            return []
+        # A list that is wrong for one disk is not to be believed for another of the same VM.
+        doubted = [backup for backup in backups if backup.plan.mode is CaptureMode.CHANGED]
+        keys = ", ".join(backup.plan.disk.key for backup in liars)
+        suspects = self._mark_suspect(doubted, history, keys)
+        done = sum(backup.plan.planned_bytes for backup in backups)
+        for backup in doubted:
+            backup.distrust(f"a chunk of {keys} recorded as unchanged had changed")
+            self.progress.message(backup.plan.describe())
+        self._read(doubted, done)
+        return suspects
 
-    def _mark_suspect(self, backup: DiskBackup, history: Sequence[RestorePoint]) -> list[str]:
-        """Doubt every point since the disk was last read in full, and read it in full now."""
-        key = backup.plan.disk.key
-        reason = f"changes of {key} had gone unrecorded: its content may be older than stated"
-        doubtful: list[str] = []
-        for point in reversed(history):
-            record = _parent_records(point).get(key)
-            if record is None or record.proven:
-                break
-            doubtful.append(point.id)
-        self.repository.mark_suspect(doubtful, reason)
-        backup.distrust()
-        return doubtful
+    def _read(self, backups: Sequence[DiskBackup], done: int) -> list[DiskBackup]:
+        """Those whose audit failed. `done`: planned bytes of this run that were read before."""
+        total = done + sum(backup.plan.planned_bytes for backup in backups)
+        liars: list[DiskBackup] = []
+        for backup in backups:
+            if not backup.run(_Reporter(self.progress, backup, done, total)):
+                liars.append(backup)
+            done += backup.plan.planned_bytes
+        return liars
+
+    def _mark_suspect(
+        self, doubted: Sequence[DiskBackup], history: Sequence[RestorePoint], keys: str
+    ) -> list[str]:
+        """Doubt every point since each disk was last read in full."""
+        doubtful: set[str] = set()
+        for backup in doubted:
+            for point in reversed(history):
+                record = _parent_records(point).get(backup.plan.disk.key)
+                if record is None or record.proven:
+                    break
+                doubtful.add(point.id)
+        if doubtful:
+            reason = f"changes of {keys} had gone unrecorded: its content may be older than stated"
+            self.repository.mark_suspect(sorted(doubtful), reason)
+        return sorted(doubtful)
 
     def _manifest(
         self,
