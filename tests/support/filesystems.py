@@ -262,12 +262,9 @@ def lvm_disks(
     disks: list[Path],
     sizes: list[int],
     volumes: Mapping[str, LogicalVolume],
-    *,
-    changes: int = 0,
 ) -> str:
     """A volume group over whole disks with these volumes; returns its name. The contents are
-    copied to where LVM's own report says that the extents are. `changes` more writes of the
-    metadata follow."""
+    copied to where LVM's own report says that the extents are."""
     group = f"vg{os.urandom(4).hex()}"
     devices: dict[str, Path] = {}
     try:
@@ -282,8 +279,6 @@ def lvm_disks(
             size = f"{volume.contents.stat().st_size}b"
             made = ["-an", "-Zn", "-Wn", "-y", "-L", size, "-n", name, *volume.options]
             run("lvcreate", "-q", *only, *made, group)
-        for number in range(changes):
-            run("vgchange", "-q", *only, "--addtag", f"change{number}", group)
         fields = "lv_name,seg_start,seg_size,stripe_size,seg_pe_ranges"
         units = ["--units", "b", "--nosuffix", "--reportformat", "json"]
         report = run("lvs", *only, *units, "--segments", "-o", fields, group).stdout

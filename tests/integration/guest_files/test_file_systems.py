@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,20 @@ def test_every_path_attribute_and_byte(name: str, tmp_path: Path) -> None:
         volume = guest.volumes()[0]
         assert (volume.id, volume.error) == ("vda", "")
         assert_equal(guest, "vda", expected, owners=posix)
+
+
+def test_ntfs_contents_that_were_allocated_but_never_written_are_zeroes(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+
+    def fill(root: Path) -> None:
+        (root / "file").write_bytes(b"secret of another file" * 5000)
+
+    make(image, 16 * MIB, "mkfs.ntfs", "-Q", "-F", "-q", fill=fill)
+    data = image.read_bytes()
+    lengths = struct.pack("<QQ", 110_000, 110_000)  # file size, and how much of it is valid
+    assert lengths in data
+    image.write_bytes(data.replace(lengths, struct.pack("<QQ", 110_000, 50_000)))
+    with guest_files({"vda": image}) as guest:
+        content = guest.open(b"/vda/file").read(0, 200_000)
+    assert content[:50_000] == (b"secret of another file" * 5000)[:50_000]
+    assert content[50_000:] == bytes(60_000)

@@ -115,19 +115,6 @@ def test_volume_group_over_two_disks(tmp_path: Path) -> None:
         assert "not among the disks" in problems[f"{group}-root"]
 
 
-@pytest.mark.skipif(shutil.which("pvcreate") is None, reason="not installed: lvm2")
-def test_metadata_of_a_volume_group_that_wraps_around_its_area(tmp_path: Path) -> None:
-    part, expected = _part(tmp_path, "root", "ext4", 24 * MIB)
-    disk = tmp_path / "pv"
-    # Each change appends to a ring of about 1 MiB; tags make the text long, so it wraps soon.
-    tags = tuple(f"--addtag={'t' * 100}{number}" for number in range(600))
-    group = lvm_disks(
-        [disk], [80 * MIB], {"root": LogicalVolume(contents=part, options=tags)}, changes=20
-    )
-    with guest_files({"vda": disk}) as guest:
-        assert_equal(guest, f"{group}-root", expected)
-
-
 @pytest.mark.skipif(shutil.which("mcopy") is None, reason="not installed: mtools")
 @pytest.mark.parametrize("bits", [12, 16, 32])
 def test_fat(tmp_path: Path, bits: int) -> None:
