@@ -77,6 +77,11 @@ class GuestlessVm:
         """QEMU's output, where `qemu-io` commands leave theirs."""
         return (_LOG_FOLDER / f"{self.name}.log").read_text(errors="replace")
 
+    def reconnect(self) -> None:
+        """After libvirtd was restarted."""
+        self.connection = libvirt.open(ensure_libvirtd())
+        self.domain = self.connection.lookupByUUIDString(self.uuid)
+
     def start(self) -> None:
         self.domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
 
@@ -165,7 +170,7 @@ def guestless_vm(
         yield vm
     finally:
         vm.remove()
-        connection.close()
+        vm.connection.close()
 
 
 def _domain_xml(

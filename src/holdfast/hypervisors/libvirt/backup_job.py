@@ -84,9 +84,10 @@ def take_instant(
     The guest is thawed, or its thaw is in the janitor's hands, in every outcome.
     """
     notes: list[str] = []
-    frozen = _freeze(domain, platform, janitor, notes) if freeze else 0
-    thawed = 0
+    frozen = thawed = 0
     try:
+        if freeze:
+            frozen = _freeze(domain, platform, janitor, notes)
         cancel.check()
         with libvirt_errors(platform, "begin a backup", vm_name=vm_name):
             domain.backupBegin(job, checkpoint)
@@ -112,6 +113,8 @@ def _freeze(
         problem = error.params.get("problem", error)
         notes.append(f"the guest could not be frozen: {problem}")
         return 0
+    finally:
+        janitor.freeze_returned()
     if count == 0:
         notes.append("the guest agent froze no file system")
     return count

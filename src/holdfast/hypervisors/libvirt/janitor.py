@@ -37,9 +37,9 @@ SCRATCH_SHARE = 0.8
 _IDLE_POLL_S = 0.25
 _PERSISTENCE_S = 60.0
 _RETRY_PAUSE_S = 0.5
-_BEGIN_SETTLES_S = 35.0
-"""A call to begin a backup outlives the process that made it: libvirt waits up to 30 s for the VM's
-lock. So long the janitor looks again for a job that started late."""
+_CALL_SETTLES_S = 35.0
+"""A call to freeze or to begin a backup outlives the process that made it: libvirt waits up to 30 s
+for the VM's lock. So long the janitor goes on looking for what started late, and thawing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,7 @@ class Janitor:
         self._connection = connection
         self._owed = owed
         self._freeze_deadline: float | None = None
+        self._freeze_pending = False
         self._begin_pending = False
         self._watch: Watch | None = None
         self._thaw_wanted = threading.Event()
@@ -86,6 +87,9 @@ class Janitor:
             case "freeze":
                 self._owed = replace(self._owed, frozen=True)
                 self._freeze_deadline = time.monotonic() + FREEZE_LIMIT_S
+                self._freeze_pending = True
+            case "freeze_returned":
+                self._freeze_pending = False
             case "thawed":
                 self._owed = replace(self._owed, frozen=False)
                 self._freeze_deadline = None
@@ -168,7 +172,8 @@ class Janitor:
     def _discharge(self) -> int:
         """The parent is gone. Keep at it until nothing is owed or the time is up."""
         now = time.monotonic()
-        settled = now + (_BEGIN_SETTLES_S if self._begin_pending else 0)
+        pending = self._begin_pending or self._freeze_pending
+        settled = now + (_CALL_SETTLES_S if pending else 0)
         while True:
             try:
                 discharge(self._owed, self._connection)
@@ -179,6 +184,8 @@ class Janitor:
             else:
                 if time.monotonic() >= settled:
                     return 0
+                if not self._freeze_pending:
+                    self._owed = replace(self._owed, frozen=False)
             time.sleep(_RETRY_PAUSE_S)
 
     def _emit(self, **event: object) -> None:

@@ -90,6 +90,10 @@ class JanitorLink:
     def freezing(self) -> None:
         self._send({"do": "freeze"})
 
+    def freeze_returned(self) -> None:
+        """libvirt has answered the freeze, well or badly: none can come later."""
+        self._send({"do": "freeze_returned"})
+
     def thawed(self) -> None:
         self._send({"do": "thawed"})
 
