@@ -19,7 +19,7 @@ from tests.support.fake_lies import HARMLESS, MALFORMED, SILENT, LieKind
 from tests.support.oracle import assert_disk, assert_repository_sound
 
 CHUNKS = 800
-TRIALS = 6
+TRIALS = 4
 WITHIN = 8
 
 
