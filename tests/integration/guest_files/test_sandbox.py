@@ -261,6 +261,17 @@ def test_closing_ends_every_process(small_image: Path) -> None:
     assert _ended(pid)
 
 
+def test_a_reader_outlives_the_thread_that_started_it(small_image: Path) -> None:
+    process = _process(small_image)
+    thread = threading.Thread(target=process.opened)
+    thread.start()
+    thread.join()
+    pid = _innermost(process)
+    assert GuestFiles(process).list(b"/vda").total == 2
+    assert _innermost(process) == pid
+    process.close()
+
+
 def _ended(pid: int) -> bool:
     """Whether the process is gone; waits for its end, which a kill only starts."""
     try:

@@ -147,7 +147,9 @@ class ReaderProcess:
             self._end()
             raise GuestReaderFailed(path=shown, problem=str(error)) from error
         except protocol.PeerGone as error:
-            raise self._death(running, shown) from error
+            death = self._death(running, shown)
+            self._cancel.check()
+            raise death from error
         except BaseException:
             # Left in the middle of a conversation, for example by Ctrl-C: it cannot be resumed.
             self._end()

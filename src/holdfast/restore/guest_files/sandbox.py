@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ _PREFERRED_UIDS = (1_879_048_192, 2_147_483_647)
 _DYNAMIC_UIDS = (61_184, 65_519)
 """Transient services; used inside containers that map only 65536 uids."""
 
+# bubblewrap asks the kernel to die with its parent, which to the kernel is the *thread* that
+# started it. The one thread of this executor lives as long as the process; one a process, because
+# a fork copies the executor without its thread.
+_spawners: dict[int, ThreadPoolExecutor] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandboxed:
@@ -44,8 +50,7 @@ class Sandboxed:
 
 
 def start(*, address_space_bytes: int, processor_s: int) -> Sandboxed:
-    """Start the reader. The process dies with the thread that called this, or when the socket is
-    closed, whichever is first.
+    """Start the reader. It dies with this process, or when the socket is closed.
 
     Raises ToolMissing without bubblewrap; there is no way to run the reader without it.
     """
@@ -53,21 +58,32 @@ def start(*, address_space_bytes: int, processor_s: int) -> Sandboxed:
     try:
         limits = (str(theirs.fileno()), str(address_space_bytes), str(processor_s))
         with locked_in([sys.executable, "-I", "-B", "-m", _READER_MODULE, *limits]) as locked:
-            process = subprocess.Popen(
-                locked.arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), *locked.descriptors),
-                env={},
-                cwd="/",
-            )
+            process = _spawn(locked.arguments, (theirs.fileno(), *locked.descriptors))
     except BaseException:
         ours.close()
         raise
     finally:
         theirs.close()
     return Sandboxed(process=process, connection=ours)
+
+
+def _spawn(arguments: Sequence[str], descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+    spawner = _spawners.setdefault(
+        os.getpid(), ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
+    )
+    started = spawner.submit(
+        subprocess.Popen[bytes],
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=descriptors,
+        env={},
+        cwd="/",
+        # Ctrl-C reaches the whole foreground group; ending the reader is the parent's decision.
+        start_new_session=True,
+    )
+    return started.result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
