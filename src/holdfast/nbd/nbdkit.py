@@ -22,7 +22,6 @@ from holdfast.nbd.processes import await_file, end_process, shorten, start_serve
 from holdfast.nbd.socket_folder import SOCKET_NAME, new_socket_folder
 
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.25
 _LOG_BYTES = 1 * MIB
 """nbdkit writes lines for every failed request, as often as a client cares to repeat it."""
@@ -131,10 +130,14 @@ class Nbdkit:
             on_line(line.decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """End the server and remove its folder. May be called twice."""
+        """End the server and remove its folder. May be called twice.
+
+        Without a grace: plugin and overlay keep nothing that would outlive it, and asked by
+        SIGTERM nbdkit waits for every client to hang up.
+        """
         if not self._folder.exists():
             return
-        end_process(self._process, grace_s=_STOP_TIMEOUT_S)
+        end_process(self._process, grace_s=0)
         shutil.rmtree(self._folder)
 
     def __enter__(self) -> Self:
