@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from holdfast.cli import opening
 from holdfast.cli.options import DiskKey, Json, PassphraseFile, Point, RepositoryPath
-from holdfast.cli.runtime import command
+from holdfast.cli.runtime import Runtime, command
 
 
 def export(
@@ -40,4 +41,9 @@ def export(
             runtime.screen.result(document, served.uri)
             runtime.screen.flush()
             runtime.screen.message("Serving until interrupted (Ctrl-C).")
-            served.wait(runtime.cancel)
+            served.wait(runtime.cancel, on_problem=_say(runtime))
+            served.require_sound()
+
+
+def _say(runtime: Runtime) -> Callable[[str], None]:
+    return lambda problem: runtime.screen.message(f"holdfast: a client got an error: {problem}")
