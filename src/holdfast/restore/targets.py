@@ -49,10 +49,12 @@ def new_target(path: Path, format: str, size_bytes: int) -> Generator[Target]:
     Durable before it appears. Raises TargetExists, OutOfSpace, TargetUnavailable; on any error
     nothing is left under `path`.
     """
-    if path.exists() or path.is_symlink():
-        raise TargetExists(path=str(path))
     try:
+        # First: a restore killed right after it gave the image its name left a second link to it,
+        # which would hold the space when the image is removed.
         _remove_partials(path)
+        if path.exists() or path.is_symlink():
+            raise TargetExists(path=str(path))
         with _partial_folder(path) as folder:
             # The final file name from the start: a vmdk names itself in its descriptor.
             partial = folder / path.name
