@@ -1,0 +1,108 @@
+"""The bars that the product is held to, judged by the results of one benchmark. Pure.
+
+Times are compared by their shortest run, memory by its highest peak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast.core.units import MIB
+from tests.benchmarks.image_rounds import FLOOR_HASH
+from tests.benchmarks.results import Phase, Results, Series
+from tests.benchmarks.tools import OURS
+from tests.benchmarks.vm_rounds import VIRTNBDBACKUP
+
+_FULL_PEERS = ("qemu-img", "borg", "restic")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """At most `limit`; `reached` is None when a side of the comparison was not measured."""
+
+    what: str
+    limit: float
+    unit: str
+    reached: float | None
+    against: str
+    """The two figures compared."""
+
+    @property
+    def held(self) -> bool | None:
+        return None if self.reached is None else self.reached <= self.limit
+
+
+def judge(results: Results) -> list[Bar]:
+    full = results.find(Phase.FULL, OURS)
+    peers = [found for name in _FULL_PEERS if (found := results.find(Phase.FULL, name))]
+    return [
+        _time_bar("full: time against the best peer", 0.75, full, peers),
+        _size_bar(full, peers),
+        _time_bar(
+            "unchanged: time against reading and hashing",
+            1.5,
+            results.find(Phase.UNCHANGED, OURS),
+            _present(results.find(Phase.UNCHANGED, FLOOR_HASH)),
+        ),
+        _time_bar(
+            "VM incremental: time against virtnbdbackup",
+            1.3,
+            results.find(Phase.VM_CHANGED, OURS),
+            _present(results.find(Phase.VM_CHANGED, VIRTNBDBACKUP)),
+        ),
+        _time_bar(
+            "restore: time against restic",
+            0.6,
+            results.find(Phase.RESTORE, OURS),
+            _present(results.find(Phase.RESTORE, "restic")),
+        ),
+        _memory_bar(results),
+        _listing_bar(results),
+    ]
+
+
+def _present(series: Series | None) -> list[Series]:
+    return [] if series is None else [series]
+
+
+def _time_bar(what: str, limit: float, ours: Series | None, peers: Sequence[Series]) -> Bar:
+    reached, against = None, "not measured"
+    if ours and peers:
+        best = min(peers, key=lambda series: series.wall_s)
+        reached = ours.wall_s / best.wall_s
+        against = f"{ours.wall_s:.2f} s, {best.tool} {best.wall_s:.2f} s"
+    return Bar(what=what, limit=limit, unit="x", reached=reached, against=against)
+
+
+def _size_bar(ours: Series | None, peers: Sequence[Series]) -> Bar:
+    reached, against = None, "not measured"
+    sizes = [(series.stored_bytes, series.tool) for series in peers if series.stored_bytes]
+    if ours and ours.stored_bytes and sizes:
+        smallest, tool = min(sizes)
+        reached = ours.stored_bytes / smallest
+        against = f"{ours.stored_bytes / MIB:.0f} MiB, {tool} {smallest / MIB:.0f} MiB"
+    what = "full: stored bytes against the smallest peer"
+    return Bar(what=what, limit=1.1, unit="x", reached=reached, against=against)
+
+
+def _memory_bar(results: Results) -> Bar:
+    ours = [series for series in results.all if series.tool == OURS]
+    reached, against = None, "not measured"
+    if ours:
+        worst = max(ours, key=lambda series: series.peak_bytes)
+        reached, against = worst.peak_bytes / MIB, f"in: {worst.phase}"
+    return Bar(
+        what="peak memory of any run", limit=400, unit=" MiB", reached=reached, against=against
+    )
+
+
+def _listing_bar(results: Results) -> Bar:
+    ours = results.of(Phase.LIST)
+    reached, against = None, "not measured"
+    if ours:
+        worst = max(ours, key=lambda series: series.wall_s)
+        reached, against = worst.wall_s, worst.tool
+    return Bar(
+        what="first `files ls` of a point", limit=1.0, unit=" s", reached=reached, against=against
+    )
