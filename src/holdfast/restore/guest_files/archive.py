@@ -227,7 +227,7 @@ def _add(
         tally.symlinks += 1
     elif entry.type is FileType.FILE:
         try:
-            contents = _Contents(guest.open(item.path), tally)
+            contents = _Contents(guest.opened(item.path, entry), tally)
         except _ONE_FILE_FAILED as error:
             tally.problem(item.path, error.message)
             return

@@ -118,6 +118,10 @@ class GuestFiles:
             raise GuestFileKindMismatch(path=display_name(path), problem=problem)
         return GuestFile(self._process, path, entry)
 
+    def opened(self, path: bytes, entry: FileEntry) -> GuestFile:
+        """A regular file met on a walk, without asking for its entry again."""
+        return GuestFile(self._process, path, entry)
+
     def walk(self, path: bytes = b"/") -> Iterator[Found | Unreadable]:
         """Everything below a folder, depth first in name order, with what could not be read."""
         return self._search(path, None, ignore_case=False)
