@@ -9,7 +9,7 @@ import click
 import typer
 
 from holdfast import __version__
-from holdfast.cli.commands import backup, demo, export, files, maintenance, points, restore
+from holdfast.cli.commands import backup, compact, demo, export, files, maintenance, points, restore
 from holdfast.cli.commands import repository as repository_commands
 from holdfast.cli.runtime import current_screen
 from holdfast.core.errors import Category, HoldfastError
@@ -35,6 +35,7 @@ app.command("points")(points.points)
 app.command("restore")(restore.restore)
 app.command("export")(export.export)
 app.command("delete")(maintenance.delete)
+app.command("compact")(compact.compact)
 app.command("check")(maintenance.check)
 app.command("demo")(demo.demo)
 

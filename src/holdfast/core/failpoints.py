@@ -34,6 +34,11 @@ FAILPOINTS: frozenset[str] = frozenset(
         "repository.after_config",
         "repository.after_key_slot",
         "lease.after_acquire",
+        "compact.before_tombstone",
+        "compact.after_tombstone",
+        "compact.before_delete",
+        "compact.after_delete",
+        "maintenance.between_indexes",
     }
 )
 """Every failpoint there is; `failpoint` refuses other names, so a test can enumerate them."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from cryptography.exceptions import InvalidTag
 
 from holdfast.core.units import KIB, MIB
-from holdfast.repository.errors import ChunkMissing, ObjectDamaged
+from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.pack import (
     HEADER_BYTES,
     ChunkCipher,
@@ -62,11 +63,16 @@ class ChunkReader:
         return location
 
     def read(self, chunk_id: bytes, kind: ChunkType = ChunkType.DATA) -> bytes:
-        """The chunk's plaintext. Raises ChunkMissing, ObjectMissing, ObjectDamaged."""
+        """The chunk's plaintext, from another pack if the first cannot give it. Raises
+        ChunkMissing, ObjectMissing, ObjectDamaged."""
         location = self.locate(chunk_id, kind)
-        key = pack_name(location.pack_hash)
-        stored = self._store.get_range(key, location.offset, location.stored_bytes)
-        return self.open(location, stored)
+        try:
+            return self._fetch(location)
+        except (ObjectMissing, ObjectDamaged) as error:
+            for other in self._elsewhere(location):
+                with suppress(ObjectMissing, ObjectDamaged):
+                    return self._fetch(other)
+            raise error from None
 
     def read_many(self, chunk_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """`(id, plaintext)` of each data chunk, in the order they lie in the packs. Neighbours
@@ -77,10 +83,19 @@ class ChunkReader:
             start = group[0].offset
             end = group[-1].offset + group[-1].stored_bytes
             key = pack_name(group[0].pack_hash)
-            stored = memoryview(self._store.get_range(key, start, end - start))
+            try:
+                stored = memoryview(self._store.get_range(key, start, end - start))
+            except (ObjectMissing, ObjectDamaged):
+                for item in group:
+                    yield item.meta.chunk_id, self.read(item.meta.chunk_id)
+                continue
             for item in group:
                 sealed = stored[item.offset - start : item.offset - start + item.stored_bytes]
-                yield item.meta.chunk_id, self.open(item, sealed)
+                try:
+                    plain = self.open(item, sealed)
+                except ObjectDamaged:
+                    plain = self.read(item.meta.chunk_id)
+                yield item.meta.chunk_id, plain
 
     def open(self, location: ChunkLocation, stored: bytes | memoryview) -> bytes:
         """Plaintext of sealed bytes that were fetched already."""
@@ -99,6 +114,20 @@ class ChunkReader:
             problem = f"the chunk at byte {location.offset} is not the one it should be"
             raise ObjectDamaged(key=key, problem=problem)
         return plain
+
+    def _fetch(self, location: ChunkLocation) -> bytes:
+        key = pack_name(location.pack_hash)
+        stored = self._store.get_range(key, location.offset, location.stored_bytes)
+        return self.open(location, stored)
+
+    def _elsewhere(self, bad: ChunkLocation) -> Iterator[ChunkLocation]:
+        """Other places of the chunk: a compact run may have moved it since the index was read, or
+        a later backup stored it again because its pack is damaged."""
+        with self._lock:
+            self._recover()
+        for location in self._index.find_all(bad.meta.chunk_id):
+            if location.pack_hash != bad.pack_hash and location.meta.type is bad.meta.type:
+                yield location
 
     def _find_again(self, chunk_id: bytes) -> ChunkLocation | None:
         with self._lock:

@@ -150,6 +150,29 @@ class LeaseLost(HoldfastError):
 
 
 @dataclass(kw_only=True, eq=False)
+class ClockSkew(HoldfastError):
+    code = "clock_skew"
+    retry = Retry.LATER
+    template = "the clocks of this machine and of {location} differ by {skew_s:.0f} seconds"
+    hint = "Nothing was deleted. Set the clocks right (NTP), then run it again"
+    location: str
+    skew_s: float
+
+
+@dataclass(kw_only=True, eq=False)
+class CompactTooLarge(HoldfastError):
+    code = "compact_too_large"
+    template = "compact would delete {packs} of {all_packs} packs ({size})"
+    hint = (
+        "Nothing was deleted. If you removed that many points on purpose, allow it with "
+        "--max-delete-percent"
+    )
+    packs: int
+    all_packs: int
+    size: str
+
+
+@dataclass(kw_only=True, eq=False)
 class ParentVanished(HoldfastError):
     code = "parent_vanished"
     retry = Retry.NOW

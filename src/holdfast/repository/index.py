@@ -4,7 +4,7 @@ plus a small dictionary of what this process has added lately. A cache of the pa
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,36 @@ class _Sorted:
     rows: NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexView:
+    """All rows, sorted by the first eight bytes of their ids; `packs` by the rows' pack number."""
+
+    prefixes: NDArray[np.uint64]
+    rows: NDArray[Any]
+    packs: Sequence[tuple[bytes, int]]
+
+    def positions(self, ids: NDArray[np.uint8], usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Row of each id (n x 32 bytes) in a pack that is `usable` (by pack number); -1 where there
+        is none. About two million ids a second at ten million rows, sorted ids faster."""
+        wanted = np.ascontiguousarray(ids[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+        rest = ids[:, 8:]
+        position = np.searchsorted(self.prefixes, wanted)
+        found = np.full(len(ids), -1, dtype=np.int64)
+        open_ones = np.arange(len(ids))
+        while len(open_ones):
+            here = position[open_ones]
+            inside = here < len(self.prefixes)
+            open_ones, here = open_ones[inside], here[inside]
+            same = self.prefixes[here] == wanted[open_ones]
+            open_ones, here = open_ones[same], here[same]
+            rows = self.rows[here]
+            hit = (rows["rest"] == rest[open_ones]).all(axis=1) & usable[rows["pack"]]
+            found[open_ones[hit]] = here[hit]
+            open_ones = open_ones[~hit]
+            position[open_ones] += 1
+        return found
+
+
 class ChunkIndex:
     """Thread-safe. The sorted part is replaced as a whole, so that look-ups need no lock."""
 
@@ -58,6 +88,7 @@ class ChunkIndex:
         self._recent: dict[bytes, ChunkLocation] = {}
         self._recent_tables: list[PackTable] = []
         self._unnamed: dict[bytes, PackTable] = {}
+        self._doubtful: frozenset[bytes] = frozenset()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -89,19 +120,49 @@ class ChunkIndex:
                 self._recent, self._recent_tables = {}, []
 
     def find(self, chunk_id: bytes) -> ChunkLocation | None:
+        """Where to read the chunk: a pack that is not doubtful if there is one."""
+        doubtful: ChunkLocation | None = None
+        for location in self.find_all(chunk_id):
+            if location.pack_hash not in self._doubtful:
+                return location
+            doubtful = doubtful or location
+        return doubtful
+
+    def find_kept(self, chunk_id: bytes) -> ChunkLocation | None:
+        """Where the chunk is for certain: a writer stores it again when it is in doubtful packs
+        only."""
+        found = self.find(chunk_id)
+        return None if found is None or found.pack_hash in self._doubtful else found
+
+    def find_all(self, chunk_id: bytes) -> Iterator[ChunkLocation]:
+        """Every place of the chunk, the latest first."""
         found = self._recent.get(chunk_id)
         if found is not None:
-            return found
+            yield found
         index = self._sorted
         prefix = int.from_bytes(chunk_id[:8], "big")
         position = int(np.searchsorted(index.prefixes, np.uint64(prefix)))
         while position < len(index.prefixes) and int(index.prefixes[position]) == prefix:
             row = index.rows[position]
             if row["rest"].tobytes() == chunk_id[8:]:
-                return self._location(row, chunk_id)
+                yield self._location(row, chunk_id)
             position += 1
-        # It may have moved from the dictionary to the rows between the two looks.
-        return self._recent.get(chunk_id) if index is self._sorted else self.find(chunk_id)
+        if index is not self._sorted:
+            # It may have moved from the dictionary to the rows between the two looks.
+            yield from self.find_all(chunk_id)
+
+    def doubt(self, packs: Iterable[bytes]) -> None:
+        """These packs may go away (tombstones) or are damaged: nothing new may rely on them."""
+        self._doubtful = self._doubtful | frozenset(packs)
+
+    def view(self) -> IndexView:
+        """Everything known as arrays, for going through all of it at once."""
+        with self._lock:
+            self._merge(self._recent_tables)
+            self._recent, self._recent_tables = {}, []
+            return IndexView(
+                prefixes=self._sorted.prefixes, rows=self._sorted.rows, packs=tuple(self._packs)
+            )
 
     @property
     def packs(self) -> dict[bytes, int]:

@@ -15,12 +15,12 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from holdfast.core.clock import Clock, format_time
+from holdfast.core.clock import Clock, format_time, parse_time
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.ids import uuid7
@@ -34,6 +34,8 @@ from holdfast.repository.errors import (
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
+MAINTENANCE = "maintenance"
+"""The resource of the one process that may delete packs."""
 TTL_S = 60.0
 _REFRESH_S = 12.0
 _GENERATION = re.compile(r"[0-9a-f]{16}")
@@ -52,6 +54,9 @@ class LeaseRecord:
     pid_started: str
     """Start time of the process in clock ticks: a reused pid is another process."""
     since: str
+    """By the holder's clock, for a person."""
+    started: str = ""
+    """By the storage's clock; empty in the first generation, whose own time it is."""
 
     def process_is_dead(self) -> bool:
         """True only when the holder ran on this very boot of this host and is gone."""
@@ -77,6 +82,7 @@ class Lease:
         self._lock = threading.Lock()
         self._generation = 0
         self._confirmed_at: datetime | None = None
+        self._started = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
@@ -94,6 +100,7 @@ class Lease:
             raise self._held("another process", format_time(self._clock.now())) from error
         try:
             self._confirmed_at = self._written_at()
+            self._started = format_time(self._confirmed_at)
             failpoint("lease.after_acquire")
         except LeaseLost as error:
             raise self._held("another process", format_time(self._clock.now())) from error
@@ -173,6 +180,7 @@ class Lease:
             "owner": self._owner,
             "released": released,
             "since": self._since,
+            "started": self._started,
             **_this_process(),
         }
         key = self._key(generation)
@@ -215,6 +223,30 @@ class Lease:
 
     def _key(self, generation: int) -> str:
         return f"leases/{self._resource}/{generation:016x}"
+
+
+def oldest_lease(store: ObjectStore, sealer: Sealer, now: datetime) -> datetime | None:
+    """When the longest-held living lease of a writer was taken, by the storage's clock.
+
+    An expired lease does not count: its holder can prove nothing any more and commits nothing.
+    Raises ObjectDamaged for a lease that cannot be read.
+    """
+    newest: dict[str, ObjectInfo] = {}
+    for info in store.list("leases/"):
+        resource = info.key.split("/")[1]
+        if resource != MAINTENANCE and (resource not in newest or newest[resource].key < info.key):
+            newest[resource] = info
+    started: list[datetime] = []
+    for info in newest.values():
+        try:
+            record = read_lease(store, sealer, info.key)
+        except ObjectMissing:
+            # Refreshed since the listing: living, and of unknown age.
+            return datetime.min.replace(tzinfo=UTC)
+        expired = now - info.modified >= timedelta(seconds=TTL_S)
+        if not (record.released or expired or record.process_is_dead()):
+            started.append(parse_time(record.started) if record.started else info.modified)
+    return min(started, default=None)
 
 
 def read_lease(store: ObjectStore, sealer: Sealer, key: str) -> LeaseRecord:

@@ -110,7 +110,7 @@ class PackWriter:
     ) -> int:
         """`store` for a caller that has the id already."""
         with self._lock:
-            if chunk_id in self._reserved or self._index.find(chunk_id) is not None:
+            if chunk_id in self._reserved or self._index.find_kept(chunk_id) is not None:
                 return 0
             # Reserved before it is stored: if this chunk fails, so does the whole run.
             self._reserved.add(chunk_id)

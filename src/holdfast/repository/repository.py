@@ -46,12 +46,14 @@ from holdfast.repository.format.pack import ChunkIds, ChunkType
 from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest, decode_manifest
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
-from holdfast.repository.leases import Lease
+from holdfast.repository.leases import MAINTENANCE, Lease
+from holdfast.repository.maintenance import Maintenance
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.session import BackupSession, point_key
 from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.tombstones import Tombstones
 
 DEFAULT_CHUNK_BYTES = 512 * KIB
 SENTINEL_KEY = "sentinel"
@@ -96,6 +98,7 @@ class Repository:
         self, store: ObjectStore, config: RepositoryConfig, master: bytes, clock: Clock
     ) -> None:
         self.config = config
+        self.clock = clock
         self._store = store
         self._master = master
         self._clock = clock
@@ -104,6 +107,7 @@ class Repository:
         self._ids = ChunkIds(master)
         self._index = ChunkIndex()
         self._index_loaded: set[str] = set()
+        self.tombstones = Tombstones(store, self._sealer, clock)
         self.pack_tables = PackTables(store, self._id_bytes, master)
         self.chunks = ChunkReader(
             store=store,
@@ -317,16 +321,13 @@ class Repository:
         lease = Lease(self._store, self._sealer, self._clock, resource, vm_name).acquire()
         try:
             index = self.load_index()
+            # After the lease was taken: see tombstones.
+            for stone in self.tombstones.all():
+                index.doubt(stone.packs)
         except BaseException:
             lease.release()
             raise
-        writer = PackWriter(
-            store=self._store,
-            index=index,
-            ids=self._ids,
-            repository_id=self._id_bytes,
-            master=self._master,
-        )
+        writer = self._new_writer()
         return BackupSession(
             store=self._store,
             sealer=self._sealer,
@@ -338,7 +339,41 @@ class Repository:
             on_commit=lambda _manifest: None,
         )
 
+    def begin_maintenance(self) -> Maintenance:
+        """Take the right to rearrange packs. Raises LeaseHeld when another process has it."""
+        self._check_sentinel()
+        lease = Lease(
+            self._store, self._sealer, self.clock, MAINTENANCE, "maintenance of the repository"
+        ).acquire()
+        return Maintenance(
+            store=self._store,
+            sealer=self._sealer,
+            index=self._index,
+            lease=lease,
+            new_writer=self._new_writer,
+            read_index=self.read_index_object,
+        )
+
     # -- inside ---------------------------------------------------------------------------------
+
+    def complete_index(self) -> ChunkIndex:
+        """The index with every readable pack in it, named by an index object or not."""
+        self._recover_index()
+        return self._index
+
+    def _new_writer(self) -> PackWriter:
+        return PackWriter(
+            store=self._store,
+            index=self._index,
+            ids=self._ids,
+            repository_id=self._id_bytes,
+            master=self._master,
+        )
+
+    @property
+    def sealer(self) -> Sealer:
+        """For maintenance inside this package."""
+        return self._sealer
 
     @property
     def store(self) -> ObjectStore:

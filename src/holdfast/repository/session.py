@@ -105,7 +105,7 @@ class BackupSession:
         failpoint("point.before_commit")
         self._store.put_new(key, [sealed])  # THE COMMIT: everything it names is durable
         failpoint("point.after_commit")
-        self._prove_commit(key)
+        self._prove_commit(key, manifest)
         self._on_commit(manifest)
 
     def __enter__(self) -> Self:
@@ -134,12 +134,15 @@ class BackupSession:
         if not any(info.key == point_key(point_id) for info in self._store.list("points/")):
             raise ParentVanished(point=point_id)
 
-    def _prove_commit(self, key: str) -> None:
+    def _prove_commit(self, key: str, manifest: Manifest) -> None:
         """If the lease was lost while the manifest was being written, a reclaim may have run in
         between without seeing it: take the point back rather than promise what may be gone. The
         same when the store cannot prove it any more: the caller is told that nothing was kept."""
         try:
             self._lease.confirm()
+            if manifest.parent_id is not None:
+                # Deleted in between, its chunks may have been reclaimed before ours were seen.
+                self._require_point(manifest.parent_id)
         except HoldfastError:
             with suppress(HoldfastError):  # the first error is the one to tell
                 self._store.delete(key)

@@ -32,6 +32,8 @@ class Kind(IntEnum):
     POINT = 6
     LEASE = 7
     MARK = 8
+    TOMBSTONE = 9
+    VERIFIED = 10
 
 
 class Sealer:

@@ -177,7 +177,7 @@ def decode_table(
     """The rows, checked to cover the pack without gap or overlap. Raises ObjectDamaged."""
     try:
         plain = cipher.open_table(stored, count, header)
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:  # ValueError: too short for a nonce
         raise ObjectDamaged(key=key, problem="its table fails authentication") from error
     entries = cast(Entries, np.frombuffer(plain, dtype=ENTRY))
     check_entries(entries, pack_bytes, key=key)

@@ -15,6 +15,14 @@ from holdfast.repository.errors import ObjectDamaged
 from holdfast.repository.format.pack import ID_BYTES
 
 MANIFEST_VERSION = 1
+_WRONG_FIELDS = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,  # a number such as 1e400 is infinite
+    RecursionError,  # nested beyond what the JSON decoder follows
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +138,7 @@ def decode_manifest(plain: bytes, *, key: str) -> Manifest:
         if document["manifest_version"] != MANIFEST_VERSION:
             raise ObjectDamaged(key=key, problem="its manifest version is not known")
         return _manifest(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _WRONG_FIELDS as error:
         raise ObjectDamaged(key=key, problem="its fields are not those of a point") from error
 
 

@@ -1,0 +1,209 @@
+"""Reclaim the space of chunks that no restore point needs, while backups go on.
+
+Two phases, so that no moment exists at which a pack disappears that somebody may rely on:
+
+1. Mark what is needed. Packs without a needed chunk, and packs so empty that their needed chunks
+   were copied to new ones, are named in a tombstone. Nothing is deleted.
+2. In a later run (or later in this one, with no grace): a tombstone that is older than the grace
+   period, and than every living lease, is acted on after a second mark. Packs that are still not
+   needed are deleted; the others simply stay.
+
+Anything unexpected ends the run before it deletes: an error of a listing, a missing chunk, clocks
+that disagree, or more to delete than a fifth of the packs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+
+from holdfast.core.cancellation import CancelToken
+from holdfast.core.failpoints import failpoint
+from holdfast.core.progress import Progress, ProgressSink
+from holdfast.core.units import format_bytes
+from holdfast.repository.errors import ClockSkew, CompactTooLarge
+from holdfast.repository.format.pack import pack_name
+from holdfast.repository.leases import oldest_lease
+from holdfast.repository.maintenance import Maintenance
+from holdfast.repository.mark import Marked, mark
+from holdfast.repository.repository import Repository
+from holdfast.repository.tombstones import Tombstone
+
+DEFAULT_GRACE = timedelta(hours=24)
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactOptions:
+    grace: timedelta = DEFAULT_GRACE
+    """How long a pack stays after it was found unneeded."""
+    minimum_fill: float = 0.5
+    """Packs with a smaller share of needed bytes are rewritten."""
+    maximum_delete_share: float = 0.2
+    """Refuse to delete more than this share of all packs."""
+    dry_run: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class CompactReport:
+    packs: int = 0
+    pack_bytes: int = 0
+    needed_bytes: int = 0
+    rewritten_packs: int = 0
+    tombstoned_packs: int = 0
+    tombstoned_bytes: int = 0
+    deleted_packs: int = 0
+    deleted_bytes: int = 0
+    waiting: list[str] = field(default_factory=list[str])
+    """Why tombstones were not acted on yet."""
+
+
+def run_compact(
+    repository: Repository,
+    options: CompactOptions,
+    *,
+    cancel: CancelToken,
+    progress: ProgressSink,
+) -> CompactReport:
+    """Raises LeaseHeld (another maintenance runs), ClockSkew, CompactTooLarge, and whatever the
+    mark raises; then nothing was deleted."""
+    with repository.begin_maintenance() as maintenance:
+        return _Compact(repository, maintenance, options, cancel, progress).run()
+
+
+class _Compact:
+    def __init__(
+        self,
+        repository: Repository,
+        maintenance: Maintenance,
+        options: CompactOptions,
+        cancel: CancelToken,
+        progress: ProgressSink,
+    ) -> None:
+        self._repository = repository
+        self._maintenance = maintenance
+        self._options = options
+        self._cancel = cancel
+        self._progress = progress
+        self._report = CompactReport()
+
+    def run(self) -> CompactReport:
+        self._check_clock()
+        self._delete_expired()
+        if self._find_garbage() and not self._options.grace and not self._options.dry_run:
+            self._delete_expired()
+        return self._report
+
+    def _check_clock(self) -> None:
+        skew = self._repository.store.now() - self._repository.clock.now()
+        if abs(skew) > _CLOCK_SKEW:
+            raise ClockSkew(location=self._repository.location, skew_s=skew.total_seconds())
+
+    # -- phase 1 --------------------------------------------------------------------------------
+
+    def _find_garbage(self) -> bool:
+        """Write a tombstone for what is not needed. True when there was anything."""
+        dead = {pack for stone in self._repository.tombstones.all() for pack in stone.packs}
+        marked = self._mark(dead)
+        used = marked.used_bytes()
+        sizes = np.array([size for _, size in marked.view.packs], dtype=np.int64)
+        sizes[~marked.exists] = 0
+        self._report.packs = int(marked.exists.sum())
+        self._report.pack_bytes = int(sizes.sum())
+        self._report.needed_bytes = int(used.sum())
+        hashes = [pack_hash for pack_hash, _ in marked.view.packs]
+        alive = marked.exists & np.array([name not in dead for name in hashes], dtype=np.bool_)
+        unneeded = np.flatnonzero((used == 0) & alive)
+        sparse = np.flatnonzero((used > 0) & (used < sizes * self._options.minimum_fill) & alive)
+        self._report.rewritten_packs = len(sparse)
+        going = [*unneeded.tolist(), *sparse.tolist()]
+        self._report.tombstoned_packs = len(going)
+        self._report.tombstoned_bytes = int(sizes[going].sum()) if going else 0
+        if not going or self._options.dry_run:
+            return bool(going)
+        self._rewrite(marked, sparse.tolist())
+        failpoint("compact.before_tombstone")
+        # A crash before this line leaves copies that the next run finds unneeded.
+        self._repository.tombstones.put([hashes[number] for number in going])
+        failpoint("compact.after_tombstone")
+        return True
+
+    def _rewrite(self, marked: Marked, packs: Sequence[int]) -> None:
+        """Copy the needed chunks of sparse packs into new ones, durable and indexed on return."""
+        writer = self._maintenance.writer(marked.view.packs[number][0] for number in packs)
+        for number in packs:
+            self._cancel.check()
+            self._progress.update(Progress(phase="rewriting packs"))
+            for chunk_id, kind in marked.chunks_of(number):
+                writer.store_known(kind, chunk_id, self._repository.chunks.read(chunk_id, kind))
+        writer.flush()
+        self._maintenance.put_index()
+
+    # -- phase 2 --------------------------------------------------------------------------------
+
+    def _delete_expired(self) -> None:
+        stones = self._repository.tombstones.all()
+        expired = self._expired(stones)
+        if not expired:
+            return
+        everything = {pack for stone in stones for pack in stone.packs}
+        marked = self._mark(everything)
+        used = marked.used_bytes()
+        unneeded = {
+            pack_hash: size
+            for number, (pack_hash, size) in enumerate(marked.view.packs)
+            if used[number] == 0 and marked.exists[number]
+        }
+        going = {
+            pack: unneeded[pack] for stone in expired for pack in stone.packs if pack in unneeded
+        }
+        self._brake(len(going), int(marked.exists.sum()), sum(going.values()))
+        if self._options.dry_run:
+            self._report.deleted_packs = len(going)
+            self._report.deleted_bytes = sum(going.values())
+            return
+        self._delete(going)
+        for stone in expired:
+            self._repository.tombstones.remove(stone)
+
+    def _expired(self, stones: Sequence[Tombstone]) -> list[Tombstone]:
+        """Old enough, and older than every lease. The leases are looked at before the mark: who
+        gave one up by then has its point in the mark."""
+        now = self._repository.store.now()
+        oldest = oldest_lease(self._repository.store, self._repository.sealer, now)
+        expired: list[Tombstone] = []
+        for stone in stones:
+            age = now - stone.written_at
+            if age < self._options.grace:
+                self._report.waiting.append(f"{len(stone.packs)} packs wait for the grace period")
+            elif oldest is not None and oldest <= stone.written_at:
+                self._report.waiting.append(f"{len(stone.packs)} packs wait for a running backup")
+            else:
+                expired.append(stone)
+        return expired
+
+    def _brake(self, going: int, packs: int, size_bytes: int) -> None:
+        if going > max(1, packs * self._options.maximum_delete_share):
+            raise CompactTooLarge(packs=going, all_packs=packs, size=format_bytes(size_bytes))
+
+    def _delete(self, going: dict[bytes, int]) -> None:
+        """The index forgets the packs before they go: a crash in between leaves packs that no
+        index names and a tombstone that names them, for the next run."""
+        self._maintenance.confirm()
+        self._maintenance.replace_index(without=going.keys())
+        failpoint("compact.before_delete")
+        for number, (pack_hash, size) in enumerate(going.items()):
+            self._cancel.check()
+            self._progress.update(
+                Progress(phase="deleting packs", done_bytes=number, total_bytes=len(going))
+            )
+            self._maintenance.delete_pack(pack_name(pack_hash))
+            self._report.deleted_packs += 1
+            self._report.deleted_bytes += size
+        failpoint("compact.after_delete")
+
+    def _mark(self, avoid: Iterable[bytes]) -> Marked:
+        return mark(self._repository, avoid=avoid, cancel=self._cancel, progress=self._progress)

@@ -1,0 +1,97 @@
+"""A maintenance session: the only holder of the right to delete packs and index objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from holdfast.core.failpoints import failpoint
+from holdfast.repository.errors import ObjectDamaged, ObjectExists, ObjectMissing
+from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.index import PackTable, decode_index, encode_index
+from holdfast.repository.index import ChunkIndex
+from holdfast.repository.leases import Lease
+from holdfast.repository.packs import PackWriter
+from holdfast.repository.store.store import ObjectStore
+
+
+class Maintenance:
+    """Made by `Repository.begin_maintenance`. A context manager: leaving gives up the lease."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        sealer: Sealer,
+        index: ChunkIndex,
+        lease: Lease,
+        new_writer: Callable[[], PackWriter],
+        read_index: Callable[[str], bytes],
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._index = index
+        self._lease = lease
+        self._new_writer = new_writer
+        self._read_index = read_index
+
+    def confirm(self) -> None:
+        """Raises LeaseLost unless this session is still the only one."""
+        self._lease.confirm()
+
+    def writer(self, leaving: Iterable[bytes]) -> PackWriter:
+        """A writer that stores chunks again although they are in the packs `leaving`."""
+        self._index.doubt(leaving)
+        return self._new_writer()
+
+    def put_index(self) -> None:
+        """Make what the writer put findable: an index object for every pack that has none."""
+        tables = self._index.unnamed
+        if tables:
+            self._put(tables)
+            self._index.now_named(tables)
+
+    def replace_index(self, *, without: Collection[bytes]) -> None:
+        """New index objects in place of those that name packs in `without` (or are damaged).
+
+        The new ones are durable before the old ones go; a crash in between leaves both, which is
+        harmless.
+        """
+        for info in list(self._store.list("index/")):
+            try:
+                tables = decode_index(self._read_index(info.key), key=info.key)
+            except ObjectDamaged:
+                tables = []  # what it named is in the unnamed packs by now
+            kept = [table for table in tables if table.pack_hash not in without]
+            if tables and len(kept) == len(tables):
+                continue
+            if kept:
+                self._put(kept)
+            failpoint("maintenance.between_indexes")
+            with suppress(ObjectMissing):
+                self._store.delete(info.key)
+
+    def delete_pack(self, key: str) -> None:
+        """Gone on return; a pack that an interrupted run deleted already is no error."""
+        with suppress(ObjectMissing):
+            self._store.delete(key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lease.release()
+
+    def _put(self, tables: list[PackTable]) -> None:
+        sealed = self._sealer.seal(Kind.INDEX, "", encode_index(tables))
+        with suppress(ObjectExists):  # named by the hash of its bytes: it is this one
+            self._store.put_new(f"index/{blake3(sealed).hexdigest()}", [sealed])

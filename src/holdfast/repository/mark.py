@@ -1,0 +1,148 @@
+"""Which stored chunks some restore point needs. Fails closed: anything that cannot be read or found
+ends it with an error, never with "not needed"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.cancellation import CancelToken
+from holdfast.core.progress import Progress, ProgressSink
+from holdfast.repository.errors import ChunkMissing
+from holdfast.repository.format.pack import ID_BYTES, ZERO_ID, ChunkType
+from holdfast.repository.format.point import DiskRecord, Manifest
+from holdfast.repository.index import IndexView
+from holdfast.repository.repository import Repository
+
+_BATCH = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The result: `used` by row of `view`."""
+
+    view: IndexView
+    used: NDArray[np.bool_]
+    exists: NDArray[np.bool_]
+    """By pack number: False for a pack that the index still has and the store does not."""
+
+    def used_bytes(self) -> NDArray[np.int64]:
+        """Stored bytes in use, by pack number."""
+        stored = self.view.rows["stored"] & np.uint32((1 << 29) - 1)
+        packs: NDArray[Any] = self.view.rows["pack"]
+        weights = np.where(self.used, stored, 0).astype(np.float64)
+        return np.bincount(packs, weights, minlength=len(self.view.packs)).astype(np.int64)
+
+    def chunks_of(self, pack: int) -> Iterator[tuple[bytes, ChunkType]]:
+        """Id and type of each chunk in use in one pack."""
+        rows = self.view.rows
+        for position in np.flatnonzero(self.used & (rows["pack"] == pack)).tolist():
+            prefix = int(self.view.prefixes[position]).to_bytes(8, "big")
+            chunk = prefix + rows["rest"][position].tobytes()
+            yield chunk, ChunkType(int(rows["stored"][position]) >> 30)
+
+
+def mark(
+    repository: Repository,
+    *,
+    avoid: Iterable[bytes],
+    cancel: CancelToken,
+    progress: ProgressSink,
+) -> Marked:
+    """Go through every point. A chunk that lies in several packs is marked in one of them, if it
+    can be one outside `avoid` (packs that are to go).
+
+    Raises ChunkMissing, ObjectDamaged, ObjectMissing, StoreUnavailable: then nothing is known.
+    """
+    manifests = _stable_points(repository)
+    return _Marking(repository, frozenset(avoid), cancel, progress).run(manifests)
+
+
+def _stable_points(repository: Repository) -> list[Manifest]:
+    """All manifests, listed again until two listings agree, so that one that appears while they
+    are read is not missed."""
+    before: list[str] | None = None
+    while True:
+        names = repository.point_ids()
+        if names == before:
+            return [repository.manifest(name) for name in names]
+        before = names
+
+
+class _Marking:
+    def __init__(
+        self,
+        repository: Repository,
+        avoid: frozenset[bytes],
+        cancel: CancelToken,
+        progress: ProgressSink,
+    ) -> None:
+        self._repository = repository
+        self._cancel = cancel
+        self._progress = progress
+        self._view = repository.complete_index().view()
+        self._used = np.zeros(len(self._view.rows), dtype=np.bool_)
+        hashes = [pack_hash for pack_hash, _ in self._view.packs]
+        stored = {pack_hash for pack_hash, _ in repository.pack_tables.packs()}
+        self._exists = np.array([name in stored for name in hashes], dtype=np.bool_)
+        wanted = [name in stored and name not in avoid for name in hashes]
+        self._preferred = np.array(wanted, dtype=np.bool_)
+        self._pages: set[bytes] = set()
+        self._pending: list[bytes] = []
+        self._pending_count = 0
+
+    def run(self, manifests: list[Manifest]) -> Marked:
+        for number, manifest in enumerate(manifests):
+            self._cancel.check()
+            self._progress.update(
+                Progress(phase="marking", done_bytes=number, total_bytes=len(manifests))
+            )
+            for disk in manifest.disks:
+                self._mark_disk(disk)
+            for artifact in manifest.artifacts:
+                self._add(b"".join(artifact.chunks))
+        self._flush()
+        return Marked(self._view, self._used, self._exists)
+
+    def _mark_disk(self, disk: DiskRecord) -> None:
+        if disk.height and disk.root != ZERO_ID:
+            self._mark_page(disk.root, disk.height)
+
+    def _mark_page(self, page_id: bytes, level: int) -> None:
+        """A page and everything below it; a subtree seen before costs nothing."""
+        if page_id in self._pages:
+            return
+        self._pages.add(page_id)
+        content = self._repository.chunks.read(page_id, ChunkType.MAP)
+        self._add(page_id)
+        if level == 1:
+            self._cancel.check()
+            self._add(content)
+            return
+        for start in range(0, len(content), ID_BYTES):
+            child = content[start : start + ID_BYTES]
+            if child != ZERO_ID:
+                self._mark_page(child, level - 1)
+
+    def _add(self, ids: bytes) -> None:
+        self._pending.append(ids)
+        self._pending_count += len(ids) // ID_BYTES
+        if self._pending_count >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        ids = np.frombuffer(b"".join(self._pending), dtype=np.uint8).reshape(-1, ID_BYTES)
+        self._pending, self._pending_count = [], 0
+        ids = ids[ids.any(axis=1)]
+        found = self._view.positions(ids, self._preferred)
+        lost = np.flatnonzero(found < 0)
+        if len(lost):
+            found[lost] = self._view.positions(ids[lost], self._exists)
+            missing = np.flatnonzero(found < 0)
+            if len(missing):
+                raise ChunkMissing(chunk=ids[missing[0]].tobytes().hex())
+        self._used[found] = True

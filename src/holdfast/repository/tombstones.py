@@ -1,0 +1,59 @@
+"""Tombstones: packs that a compact run found unneeded and that a later one may delete.
+
+A tombstone object names packs; its age is by the storage's clock. Writers read them after they
+have taken their lease and rely on none of those packs, so whoever may still rely on one holds a
+lease that is older than the tombstone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.core.clock import Clock
+from holdfast.core.ids import uuid7
+from holdfast.repository.errors import ObjectDamaged
+from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.pack import ID_BYTES
+from holdfast.repository.store.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    key: str
+    written_at: datetime
+    """By the storage's clock."""
+    packs: Sequence[bytes]
+
+
+class Tombstones:
+    """Reads and writes tombstone objects of one repository."""
+
+    def __init__(self, store: ObjectStore, sealer: Sealer, clock: Clock) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._clock = clock
+
+    def all(self) -> list[Tombstone]:
+        """Raises ObjectDamaged: a tombstone that cannot be read could hide what may go away."""
+        found: list[Tombstone] = []
+        for info in self._store.list("tombstones/"):
+            plain = self._sealer.open(
+                Kind.TOMBSTONE, info.key, self._store.get(info.key), key=info.key
+            )
+            if len(plain) % ID_BYTES:
+                raise ObjectDamaged(key=info.key, problem="it is not a row of pack names")
+            packs = [plain[at : at + ID_BYTES] for at in range(0, len(plain), ID_BYTES)]
+            found.append(Tombstone(key=info.key, written_at=info.modified, packs=packs))
+        return found
+
+    def put(self, packs: Sequence[bytes]) -> Tombstone:
+        """Durable on return."""
+        key = f"tombstones/{uuid7(self._clock)}"
+        sealed = self._sealer.seal(Kind.TOMBSTONE, key, b"".join(packs))
+        self._store.put_new(key, [sealed])
+        return Tombstone(key=key, written_at=self._store.stat(key).modified, packs=packs)
+
+    def remove(self, tombstone: Tombstone) -> None:
+        self._store.delete(tombstone.key)
