@@ -17,6 +17,8 @@ _EXIT = {
     Category.INTEGRITY: "3",
     Category.INTERRUPTED: "130",
 }
+_PROGRAMS = ("__main__", ".nbdkit_plugin.plugin")
+"""Modules that only run inside another program."""
 _HEAD = """\
 # Errors
 
@@ -31,7 +33,7 @@ Made by `make docs` from the source; do not edit.
 
 def render() -> str:
     for module in pkgutil.walk_packages(holdfast.__path__, "holdfast."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(_PROGRAMS):
             importlib.import_module(module.name)
     classes = {item.code: item for item in _subclasses(HoldfastError)}
     rows = [_row(classes[code]) for code in sorted(classes)]

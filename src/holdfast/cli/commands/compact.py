@@ -57,11 +57,15 @@ def compact(
 def _text(report: CompactReport, dry_run: bool) -> str:
     would = "would be " if dry_run else ""
     lines = [
-        f"{report.packs} packs, {format_bytes(report.pack_bytes)}, of which "
-        f"{format_bytes(report.needed_bytes)} are needed.",
+        (
+            f"{report.packs} packs, {format_bytes(report.pack_bytes)}, of which "
+            f"{format_bytes(report.needed_bytes)} are needed."
+        ),
         f"{report.deleted_packs} packs {would}deleted: {format_bytes(report.deleted_bytes)}.",
-        f"{report.tombstoned_packs} packs {would}set aside for deletion: "
-        f"{format_bytes(report.tombstoned_bytes)}"
-        f" ({report.rewritten_packs} of them {would}rewritten).",
+        (
+            f"{report.tombstoned_packs} packs {would}set aside for deletion: "
+            f"{format_bytes(report.tombstoned_bytes)}"
+            f" ({report.rewritten_packs} of them {would}rewritten)."
+        ),
     ]
     return "\n".join([*lines, *report.waiting])
