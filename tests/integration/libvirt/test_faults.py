@@ -382,7 +382,7 @@ class TestInstant:
             writer = threading.Thread(target=count)
             writer.start()
             try:
-                for _ in range(6):
+                for _ in range(4):
                     with driver.capture(driver.find_vm(vm.uuid), request()) as capture:
                         first, second = (
                             self.counter(read(disk_of(capture, key))) for key in ("vda", "vdb")

@@ -1,5 +1,9 @@
 """libvirtd restarted in the middle of a backup: QEMU goes on, the capture stays readable, and
-nothing is left afterwards. Restarts the one daemon of the machine: slow, run it alone."""
+nothing is left afterwards.
+
+Restarts the one daemon of the machine under everybody who uses it, so it is collected only when
+named: `pytest tests/integration/libvirt/restart_daemon.py`.
+"""
 
 from __future__ import annotations
 
