@@ -12,7 +12,8 @@ from holdfast import __version__
 from holdfast.cli.commands import backup, compact, demo, export, files, maintenance, points, restore
 from holdfast.cli.commands import repository as repository_commands
 from holdfast.cli.runtime import current_screen
-from holdfast.core.errors import Category, HoldfastError
+from holdfast.cli.screen import Screen
+from holdfast.core.errors import Category, HoldfastError, InvalidInput
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTEGRITY, EXIT_INTERRUPTED = 1, 2, 3, 130
 _EXIT_CODES = {
@@ -68,7 +69,7 @@ def _run() -> int:
     except click.exceptions.Abort:
         return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         return error.exit_code
     except HoldfastError as error:
         current_screen().error(error)
@@ -80,3 +81,13 @@ def _run() -> int:
         sys.stderr.close()  # whoever read the output has left; nothing more to say
         return EXIT_FAILED
     return status if isinstance(status, int) else 0
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """click's own words; the options were not understood, so --json is looked for by its name."""
+    if "--json" in sys.argv[1:]:
+        what = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        wrong = InvalidInput(what=what or "holdfast", problem=error.format_message())
+        Screen(as_json=True).error(wrong)
+    else:
+        error.show()

@@ -26,11 +26,12 @@ class Screen:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self._has_document = False
 
     def result(self, document: Mapping[str, Any], text: str) -> None:
         """The outcome: `document` with --json, otherwise `text`."""
         if self.as_json:
-            print(json.dumps(document, indent=2, ensure_ascii=True))
+            self._document(document)
         elif text:
             print(_safe(text))
 
@@ -42,21 +43,27 @@ class Screen:
         print(_safe(text), file=sys.stderr)
 
     def error(self, error: HoldfastError) -> None:
-        """What failed and what to do, in words; with --json also as a document."""
-        if self.as_json:
-            document = {
-                "error": {
-                    "code": error.code,
-                    "message": error.message,
-                    "hint": error.advice,
-                    "retry": error.retry.value,
-                    "params": {name: _plain(value) for name, value in error.params.items()},
+        """What failed and what to do, in words; with --json also as a document, unless the result
+        was shown before it failed: there is only ever one."""
+        if self.as_json and not self._has_document:
+            self._document(
+                {
+                    "error": {
+                        "code": error.code,
+                        "message": error.message,
+                        "hint": error.advice,
+                        "retry": error.retry.value,
+                        "params": {name: _plain(value) for name, value in error.params.items()},
+                    }
                 }
-            }
-            print(json.dumps(document, indent=2))
+            )
         self.message(f"holdfast: {_sentence(error.message)}")
         if error.advice:
             self.message(_sentence(error.advice))
+
+    def _document(self, document: Mapping[str, Any]) -> None:
+        self._has_document = True
+        print(json.dumps(document, indent=2, ensure_ascii=True))
 
 
 class ProgressBar:
