@@ -10,9 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import libvirt
+
 from holdfast.core.units import GIB, MIB
-from tests.benchmarks.image_rounds import Conditions, run_image_round
+from tests.benchmarks.image_rounds import Conditions, WrongResult, run_image_round
 from tests.benchmarks.machine import describe_machine, installed
+from tests.benchmarks.measuring import CommandFailed
 from tests.benchmarks.report import print_profile, print_report, write_json
 from tests.benchmarks.results import Phase, Results
 from tests.benchmarks.source_disk import DiskSpec, source_disk
@@ -64,16 +67,23 @@ def _run(options: argparse.Namespace, work: Path) -> int:
     results = Results()
     names = _image_tools(options.only, results)
     vm, peer = _vm_tools(options, results)
-    for number in range(options.repeat):
-        run_image_round(number, names, conditions, results)
-    for number in range(options.repeat if vm else 0):
-        run_vm_round(number, peer, conditions, results)
+    problems: list[str] = []
+    try:
+        for number in range(options.repeat):
+            run_image_round(number, names, conditions, results)
+        for number in range(options.repeat if vm else 0):
+            run_vm_round(number, peer, conditions, results)
+    except (CommandFailed, WrongResult, libvirt.libvirtError) as error:
+        # What was measured before it is worth showing.
+        problems.append(str(error))
     print_report(results, machine, source, cold=cold, rounds=options.repeat)
     if options.json:
         write_json(options.json, results, machine, source, cold=cold, rounds=options.repeat)
     if options.profile:
         _profile(source.path, work)
-    return 0
+    for problem in problems:
+        _say(f"NOT MEASURED TO THE END: {problem}")
+    return 1 if problems else 0
 
 
 def _image_tools(only: Sequence[str] | None, results: Results) -> list[str]:

@@ -112,7 +112,7 @@ class _Round:
             self._measure(phase, tool, command, before)
 
     def _measure(self, phase: Phase, tool: ImageTool, command: Command, before: int) -> None:
-        measurement = measure(command, cold=self._conditions.cold)
+        measurement = measure(command, cold=self._conditions.cold, written=tool.stored)
         note = ""
         if isinstance(tool, Holdfast):
             note = captured_as(tool, "full" if phase is Phase.FULL else "compare")
@@ -131,7 +131,7 @@ class _Round:
         target = self._folder / "restored"
         target.mkdir()
         command, output = tool.restore(self._disk, target)
-        measurement = measure(command, cold=self._conditions.cold)
+        measurement = measure(command, cold=self._conditions.cold, written=target)
         expected = self._disk if tool.incremental else self._conditions.source.path
         if subprocess.run(["cmp", str(output), str(expected)], check=False).returncode:
             raise WrongResult(f"{tool.name} did not give back what it was given")

@@ -28,8 +28,9 @@ def print_report(
     console.print(
         "min: the shortest round; median: over the rounds. CPU: user and system time of the whole "
         "process tree; +QEMU: what the VM's own process spent meanwhile. Peak: resident memory of "
-        "the tree. Then sync: time to write out what the tool left unwritten when it ended. "
-        "Stored: bytes added by the run. Holdfast and restic end with everything on disk."
+        "the tree. Then sync: time to make durable what the tool left unsynced when it ended. "
+        "Stored: bytes added by the run. borg and restic "
+        "encrypt as Holdfast does, qemu-img and virtnbdbackup do not."
     )
     console.print(_bars_table(judge(results)))
     console.print(_machine_text(machine))

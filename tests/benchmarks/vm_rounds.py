@@ -92,12 +92,11 @@ class VirtNbdBackup:
         return self.folder / "backup"
 
     def prepare(self) -> None:
-        self.folder.mkdir(mode=0o711)
+        self.folder.mkdir(mode=0o700)
 
     def backup(self, vm: str, *, incremental: bool) -> Command:
         level = "inc" if incremental else "full"
-        scratch = ["-S", str(self.folder), "-f", str(self.folder / "socket")]
-        return self._command("virtnbdbackup", "-d", vm, "-l", level, *scratch, "-o", self.stored)
+        return self._command("virtnbdbackup", "-d", vm, "-l", level, "-o", self.stored)
 
     def check(self, *, incremental: bool) -> str:
         level = "inc" if incremental else "full"
@@ -106,8 +105,7 @@ class VirtNbdBackup:
         return level
 
     def restore(self, target: Path) -> tuple[Command, str]:
-        socket = ["-f", str(self.folder / "socket")]
-        return self._command("virtnbdrestore", "-i", self.stored, *socket, "-o", target), "qcow2"
+        return self._command("virtnbdrestore", "-i", self.stored, "-o", target), "qcow2"
 
     def _command(self, *arguments: str | Path) -> Command:
         environment = {"HOME": str(self.folder)}
@@ -177,7 +175,12 @@ class _Round:
         incremental = phase is Phase.VM_CHANGED
         before = stored_bytes(pair.tool.stored)
         command = pair.tool.backup(pair.vm.name, incremental=incremental)
-        measurement = measure(command, cold=self._conditions.cold, servers=[pair.vm.pid])
+        measurement = measure(
+            command,
+            cold=self._conditions.cold,
+            written=pair.tool.stored,
+            servers=[pair.vm.pid],
+        )
         note = pair.tool.check(incremental=incremental)
         self._add(
             Sample(
@@ -195,7 +198,7 @@ class _Round:
         target = self._folder / "restored"
         target.mkdir(mode=0o711)
         command, format = pair.tool.restore(target)
-        measurement = measure(command, cold=self._conditions.cold)
+        measurement = measure(command, cold=self._conditions.cold, written=target)
         restored = max(target.iterdir(), key=lambda path: path.stat().st_size)
         compare = ["qemu-img", "compare", "-q", "-f", format, "-F", "qcow2"]
         compare += [str(restored), str(pair.disk)]
