@@ -169,8 +169,11 @@ def guestless_vm(
             vm.start()
         yield vm
     finally:
+        # libvirtd may have been restarted since.
+        vm.reconnect()
         vm.remove()
         vm.connection.close()
+        connection.close()
 
 
 def _domain_xml(
