@@ -3,8 +3,10 @@
     python -m tests.support.backup_script FOLDER [--arm NAME:KIND[:N] --at PHASE]
 
 Phases: `create`, `first` (a full backup of the fake hypervisor's VM), `second` (an incremental
-one), `restore` (one disk to FOLDER/restored.raw). The failpoint is armed when its phase begins.
-Each point is acknowledged on standard output as a line of JSON right after its backup returned.
+one), `restore` (one disk to FOLDER/restored.raw), `compact` (of what the first point alone needed,
+without grace). The failpoint is armed when its phase begins. Each point is acknowledged on
+standard output as a line of JSON right after its backup returned, and taken back before it is
+deleted.
 Exit status 3 and the error's code on standard error when a typed error ended it.
 """
 
@@ -15,18 +17,21 @@ import json
 import random
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import arm
+from holdfast.core.progress import SilentProgress
 from holdfast.repository import LocalStore
+from holdfast.repository.compact import CompactOptions, run_compact
 from holdfast.restore.disk import restore_disk
 from tests.support.engine import CHUNK_BYTES, Engine
 from tests.support.oracle import Digest
 from tests.support.sparse_bytes import SparseBytes
 
-PHASES = ("create", "first", "second", "restore")
+PHASES = ("create", "first", "second", "restore", "compact")
 TYPED_ERROR_STATUS = 3
 
 
@@ -35,6 +40,9 @@ def parse_acknowledgements(output: str) -> dict[str, dict[str, Digest]]:
     acknowledged: dict[str, dict[str, Digest]] = {}
     for line in output.splitlines():
         document = json.loads(line)
+        if document["disks"] is None:
+            del acknowledged[document["point"]]
+            continue
         acknowledged[document["point"]] = {
             key: Digest(size_bytes=size, blake3_hex=digest)
             for key, (size, digest) in document["disks"].items()
@@ -81,6 +89,12 @@ def _live(folder: Path, specification: str, armed_phase: str) -> None:
         format="raw",
         cancel=CancelToken(),
     )
+    begin("compact")
+    first = min(engine.acknowledged)
+    print(json.dumps({"point": first, "disks": None}), flush=True)
+    engine.repository.delete_point(first)
+    options = CompactOptions(grace=timedelta(), maximum_delete_share=1.0)
+    run_compact(engine.repository, options, cancel=CancelToken(), progress=SilentProgress())
 
 
 def _acknowledge(point_id: str, disks: Mapping[str, object]) -> None:
