@@ -23,6 +23,10 @@ from holdfast.restore.nbdkit_plugin.served_disk import PROBLEM_PREFIX
 
 PACKAGE = "nbdkit nbdkit-plugin-python"
 _PLUGIN = Path(__file__).parent / "nbdkit_plugin" / "plugin.py"
+_OVERLAY_FILTERS = ("blocksize", "cow")
+# nbdkit 1.32.5 aborts when a client asks cow for the map of nearly 4 GiB of hole at once, as
+# nbdinfo does: the filter above it asks for less at a time.
+_OVERLAY_PARAMETERS = ("maxlen=1G",)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -118,11 +122,11 @@ def export_disk(
     try:
         server = Nbdkit.serve(
             plugin="python",
-            parameters=[str(_PLUGIN)],
+            parameters=[str(_PLUGIN), *(_OVERLAY_PARAMETERS if writable else [])],
             package=PACKAGE,
             socket_dir=socket_dir or Path("/tmp"),  # noqa: S108 - a fresh 0700 folder in it
             read_only=not writable,
-            filters=["cow"] if writable else [],
+            filters=_OVERLAY_FILTERS if writable else [],
             handover=encode_handover(repository, disk),
         )
     except ToolFailed as error:

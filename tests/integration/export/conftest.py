@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.backup.run import back_up_vm
 from holdfast.core.cancellation import CancelToken
-from holdfast.core.units import KIB, MIB
+from holdfast.core.units import KIB, MIB, TIB
 from holdfast.hypervisors.images.driver import ImagesDriver
 from holdfast.repository import Credential, DiskRecord, LocalStore, Repository
 
@@ -47,6 +47,12 @@ def point(tmp_path: Path) -> Exported:
     _file_system(images / "files.raw", tmp_path / "tree")
     (images / "boot.raw").write_bytes(BOOT_SECTOR + bytes(16 * MIB - 512))
     (images / "odd.raw").write_bytes(random.Random(3).randbytes(700 * KIB + 511))
+    (images / "tiny.raw").write_bytes(b"t" * 511)
+    (images / "empty.raw").write_bytes(b"")
+    with (images / "sparse.raw").open("wb") as file:
+        file.truncate(3 * TIB)
+        file.seek(2 * TIB)
+        file.write(b"island")
     folder = tmp_path / "repository"
     store = LocalStore(folder)
     store.prepare()
@@ -54,7 +60,7 @@ def point(tmp_path: Path) -> Exported:
     driver = ImagesDriver(images)
     vm = driver.list_vms()[0]
     back_up_vm(driver=driver, vm=vm, repository=repository, cancel=CancelToken())
-    manifest = repository.points()[-1].manifest
+    manifest = repository.point("latest").manifest
     return Exported(
         repository=repository,
         folder=folder,

@@ -22,7 +22,7 @@ import pytest
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import ToolMissing
-from holdfast.core.units import KIB, MIB
+from holdfast.core.units import KIB, MIB, TIB
 from holdfast.nbd import processes
 from holdfast.repository import ChunkType
 from holdfast.restore.export import ExportedDamage, ExportFailed, ServedDisk, export_disk
@@ -55,7 +55,7 @@ def digest_of_folder(folder: Path) -> str:
 
 class TestPrograms:
     @pytest.mark.parametrize("writable", [False, True])
-    @pytest.mark.parametrize("key", ["files.raw", "boot.raw", "odd.raw"])
+    @pytest.mark.parametrize("key", ["files.raw", "odd.raw", "tiny.raw", "empty.raw"])
     def test_nbdcopy_gets_the_disk(
         self, point: Exported, tmp_path: Path, key: str, writable: bool
     ) -> None:
@@ -95,6 +95,16 @@ class TestPrograms:
                 assert all(any(piece[at : at + 64 * KIB]) for at in chunks)
         assert position == len(content)
         assert {extent["type"] for extent in extents} == {0, 3}
+
+    @pytest.mark.parametrize("writable", [False, True])
+    def test_map_of_a_large_sparse_disk(self, point: Exported, writable: bool) -> None:
+        disk = point.disks["sparse.raw"]
+        with export_disk(repository=point.repository, disk=disk, writable=writable) as served:
+            extents = json.loads(run("nbdinfo", "--map", "--json", served.uri))
+            assert connect(served).pread(6, 2 * TIB) == b"island"
+        [data] = [extent for extent in extents if extent["type"] == 0]
+        assert (data["offset"], data["length"]) == (2 * TIB, 64 * KIB)
+        assert sum(extent["length"] for extent in extents) == 3 * TIB
 
     def test_connections_read_in_parallel(self, point: Exported) -> None:
         content = (point.images / FILES).read_bytes()
