@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1024 * 1024
+_LOOP_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +58,13 @@ def mounted(image: Path, folder: Path, options: str = "") -> Generator[Path]:
     """The image's file system, mounted by the kernel, or by ntfs-3g where it has no driver."""
     folder.mkdir(exist_ok=True)
     kind = run("blkid", "-p", "-o", "value", "-s", "TYPE", image).stdout.strip()
-    extra = [f"-oloop,{options}" if options else "-oloop"]
-    run(*(["ntfs-3g"] if kind == "ntfs" else ["mount"]), *extra, image, folder)
-    try:
-        yield folder
-    finally:
-        run("umount", folder)
+    program = "ntfs-3g" if kind == "ntfs" else "mount"
+    with loop_device(image) as device:
+        run(program, *(["-o", options] if options else []), device, folder)
+        try:
+            yield folder
+        finally:
+            run("umount", folder)
 
 
 def populate(root: Path, *, posix: bool = True, sparse_bytes: int = 40 * MIB) -> None:
@@ -245,11 +247,21 @@ def mbr_disk(disk: Path, primary: Path, logical: list[Path]) -> None:
 
 @contextlib.contextmanager
 def loop_device(image: Path, sector: int = 512) -> Generator[str]:
-    device = run("losetup", "-f", "--show", "-b", str(sector), image).stdout.strip()
+    """A loop device over the image. Free ones are found and taken in two steps, so several test
+    runs at once may be given the same: the one that loses asks again."""
+    device = _take_loop(image, sector)
     try:
         yield device
     finally:
         run("losetup", "-d", device)
+
+
+def _take_loop(image: Path, sector: int) -> str:
+    command = ("losetup", "-f", "--show", "-b", str(sector), image)
+    for _ in range(_LOOP_ATTEMPTS):
+        with contextlib.suppress(AssertionError):
+            return run(*command).stdout.strip()
+    return run(*command).stdout.strip()
 
 
 _LVM_CONFIG = (
@@ -267,11 +279,11 @@ def lvm_disks(
     copied to where LVM's own report says that the extents are."""
     group = f"vg{os.urandom(4).hex()}"
     devices: dict[str, Path] = {}
-    try:
+    with contextlib.ExitStack() as opened:
         for disk, size in zip(disks, sizes, strict=True):
             with disk.open("wb") as file:
                 file.truncate(size)
-            devices[run("losetup", "-f", "--show", disk).stdout.strip()] = disk
+            devices[opened.enter_context(loop_device(disk))] = disk
         only = ["--devices", ",".join(devices), "--config", _LVM_CONFIG]
         run("pvcreate", "-q", *only, *devices)
         run("vgcreate", "-q", *only, "-s", "4m", group, *devices)
@@ -283,9 +295,6 @@ def lvm_disks(
         units = ["--units", "b", "--nosuffix", "--reportformat", "json"]
         report = run("lvs", *only, *units, "--segments", "-o", fields, group).stdout
         run("sync", *devices)
-    finally:
-        for device in devices:
-            run("losetup", "-d", device)
     for segment in json.loads(report)["report"][0]["seg"]:
         _fill_segment(segment, volumes[segment["lv_name"]].contents, devices)
     return group

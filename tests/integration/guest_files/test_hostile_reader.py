@@ -11,11 +11,18 @@ import pytest
 
 from holdfast.restore.guest_files import sandbox
 from holdfast.restore.guest_files.errors import (
+    GuestReaderExhausted,
     GuestReaderFailed,
     GuestReaderTimedOut,
     SandboxUnavailable,
 )
-from holdfast.restore.guest_files.protocol import FETCH, HEADER, MAX_DATA_BYTES, Kind
+from holdfast.restore.guest_files.protocol import (
+    EXIT_EXHAUSTED,
+    FETCH,
+    HEADER,
+    MAX_DATA_BYTES,
+    Kind,
+)
 from holdfast.restore.guest_files.reader_process import ReaderLimits
 from holdfast.restore.guest_files.session import open_guest_files
 from tests.support.file_block_source import FileBlockSource
@@ -117,6 +124,19 @@ def test_a_reader_without_an_end_is_ended(
             {"vda": FileBlockSource(disk)}, limits=ReaderLimits(request_s=1.0)
         ) as guest,
         pytest.raises(GuestReaderTimedOut),
+    ):
+        guest.list(b"/vda")
+
+
+def test_running_out_of_memory_while_blocks_are_under_way_is_told_as_such(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It leaves in the middle of the blocks it asked for, as a failed allocation does.
+    fetch = "send(5, struct.pack('!HQI', 0, 0, 4096))\nconnection.recv(5)\n"
+    _replace_reader(monkeypatch, f"{fetch}connection.close()\nsys.exit({EXIT_EXHAUSTED})")
+    with (
+        open_guest_files({"vda": FileBlockSource(disk)}) as guest,
+        pytest.raises(GuestReaderExhausted),
     ):
         guest.list(b"/vda")
 

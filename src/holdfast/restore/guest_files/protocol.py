@@ -28,6 +28,9 @@ FETCH: Final = struct.Struct("!HQI")
 MAX_STRUCTURED_BYTES: Final = 16 * 1024 * 1024
 MAX_DATA_BYTES: Final = 4 * 1024 * 1024
 """Largest DATA or BLOCKS payload, and so the largest FETCH and the largest file read."""
+EXIT_EXHAUSTED: Final = 73
+"""Exit status of a reader out of memory, whose last frame may not have arrived: the parent may be
+in the middle of sending blocks that nobody reads any more."""
 
 
 class Kind(IntEnum):

@@ -229,7 +229,7 @@ class ReaderProcess:
         # bubblewrap gives a child killed by a signal as 128 + signal, as a shell does.
         if status in (128 + signal.SIGXCPU, -signal.SIGXCPU):
             return GuestReaderTimedOut(path=shown, limit_s=self._limits.request_s)
-        if "MemoryError" in text:
+        if status == protocol.EXIT_EXHAUSTED or "MemoryError" in text:
             return GuestReaderExhausted(path=shown, limit_bytes=self._limits.address_space_bytes)
         problem = f"exit status {status}"
         if text:

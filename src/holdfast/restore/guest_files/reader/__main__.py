@@ -25,7 +25,6 @@ _OPEN_FILES = 16
 _PROCESSOR_HARD_S = 24 * 3600
 _PAGE_BYTES = 4 * 1024 * 1024
 _MAX_WALKS = 16
-_EXIT_EXHAUSTED = 3
 
 
 class Reader:
@@ -188,7 +187,7 @@ def _serve(channel: Channel, processor_s: int) -> NoReturn:
         except (MemoryError, RecursionError) as error:
             # Half-built caches may be left behind; the parent starts a new process.
             _fail(channel, "exhausted", type(error).__name__)
-            os._exit(_EXIT_EXHAUSTED)
+            os._exit(protocol.EXIT_EXHAUSTED)
         except faults.parse_errors() as error:
             _fail(channel, getattr(error, "code", "damaged"), faults.describe(error))
         else:
