@@ -116,7 +116,20 @@ def test_cancelled_at_any_read(engine: Engine, memory: MemoryStore, read: int) -
     _assert_nothing_happened(engine, memory)
 
 
-def test_cancelled_before_the_commit(engine: Engine, memory: MemoryStore) -> None:
+def test_cancelled_after_the_last_read(engine: Engine, memory: MemoryStore) -> None:
+    token = CancelToken()
+
+    class CancelAtTheEnd(SilentProgress):
+        def update(self, progress: Progress) -> None:
+            if progress.phase == "committing":
+                token.cancel()
+
+    with pytest.raises(Cancelled):
+        engine.back_up(cancel=token, progress=CancelAtTheEnd())
+    _assert_nothing_happened(engine, memory)
+
+
+def test_cancelled_while_a_pack_is_stored(engine: Engine, memory: MemoryStore) -> None:
     token = CancelToken()
 
     def cancel(operation: str, key: str) -> None:

@@ -278,3 +278,21 @@ def test_a_flip_in_a_stored_pack_is_found_when_read() -> None:
             _reader(store, index).read(chunk_id)
     store.replace(key, whole)
     assert len(_reader(store, index).read(chunk_id)) == 3000
+
+
+def test_a_chunk_stored_under_the_id_of_another_is_found_when_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Well sealed and well compressed, but wrong before that, and the check before the put missed
+    it: the reader's own hash is the last line."""
+    _in_source_after_hash(monkeypatch, random.Random(10))
+
+    def check(_self: PackWriter, _pack: object) -> None: ...
+
+    monkeypatch.setattr(PackWriter, "_check", check)
+    store, index = MemoryStore(), ChunkIndex()
+    writer = _writer(store, index)
+    chunk_id, _ = writer.store(ChunkType.DATA, b"content" * 100)
+    writer.flush()
+    with pytest.raises(ObjectDamaged, match="not the one it should be"):
+        _reader(store, index).read(chunk_id)
