@@ -105,7 +105,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.vm.kill_capture()
         self.start_new_process()
 
-    @rule(read=st.integers(1, 40), gone=st.booleans())
+    @rule(read=st.integers(1, 6), gone=st.booleans())
     def back_up_and_lose_source(self, read: int, gone: bool) -> None:
         def fault(key: str, offset: int) -> None:
             nonlocal read
