@@ -15,6 +15,7 @@ from holdfast.backup.disk import DiskBackup, DiskOutcome
 from holdfast.capture.plan import CaptureMode, DiskPlan, ParentDisk, plan_disk
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.clock import Clock, SystemClock
+from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.ids import uuid7
 from holdfast.core.progress import Progress, ProgressSink, SilentProgress
@@ -131,9 +132,13 @@ class _Run:
         """This VM's points, oldest first."""
         return [
             point
-            for point in self.repository.points()
+            for point in self.repository.points(self._tell_damage)
             if (point.manifest.vm.platform, point.manifest.vm.id) == (self.vm.platform, self.vm.id)
         ]
+
+    def _tell_damage(self, error: HoldfastError) -> None:
+        """A point that cannot be read may have been this VM's last: the next older one serves."""
+        self.progress.message(f"a restore point is damaged and was passed over: {error.message}")
 
     def _plan(
         self, session: BackupSession, capture: Capture, parent: RestorePoint | None

@@ -229,22 +229,25 @@ def oldest_lease(store: ObjectStore, sealer: Sealer, now: datetime) -> datetime 
     """When the longest-held living lease of a writer was taken, by the storage's clock.
 
     An expired lease does not count: its holder can prove nothing any more and commits nothing.
-    Raises ObjectDamaged for a lease that cannot be read.
+    Raises ObjectDamaged for a fresh lease that cannot be read.
     """
     newest: dict[str, ObjectInfo] = {}
     for info in store.list("leases/"):
-        resource = info.key.split("/")[1]
-        if resource != MAINTENANCE and (resource not in newest or newest[resource].key < info.key):
+        resource, _, name = info.key.removeprefix("leases/").rpartition("/")
+        if resource == MAINTENANCE or not _GENERATION.fullmatch(name):
+            continue
+        if resource not in newest or newest[resource].key < info.key:
             newest[resource] = info
     started: list[datetime] = []
     for info in newest.values():
+        if now - info.modified >= timedelta(seconds=TTL_S):
+            continue
         try:
             record = read_lease(store, sealer, info.key)
         except ObjectMissing:
             # Refreshed since the listing: living, and of unknown age.
             return datetime.min.replace(tzinfo=UTC)
-        expired = now - info.modified >= timedelta(seconds=TTL_S)
-        if not (record.released or expired or record.process_is_dead()):
+        if not (record.released or record.process_is_dead()):
             started.append(parse_time(record.started) if record.started else info.modified)
     return min(started, default=None)
 

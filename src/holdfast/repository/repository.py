@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Self, cast
 from blake3 import blake3
 
 from holdfast.core.clock import Clock, SystemClock, format_time
+from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.ids import uuid7
 from holdfast.core.units import KIB, ceil_div
@@ -57,6 +58,8 @@ from holdfast.repository.tombstones import Tombstones
 
 DEFAULT_CHUNK_BYTES = 512 * KIB
 SENTINEL_KEY = "sentinel"
+_LEFTOVER_AGE_S = 86_400.0
+"""Temporary files of killed writers are removed at this age: a living writer's is minutes old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,7 @@ class Repository:
         """A new repository and its recovery kit (text, to be shown once).
 
         The sentinel is written last: without it nobody takes the folder for a repository. Raises
-        ObjectExists when there is one already.
+        ObjectExists when there is one already, RepositoryIncomplete when a creation was broken off.
         """
         clock = clock or SystemClock()
         _refuse_used(store)
@@ -211,8 +214,11 @@ class Repository:
 
     # -- points ---------------------------------------------------------------------------------
 
-    def points(self) -> list[RestorePoint]:
-        """Every point, oldest first."""
+    def points(
+        self, on_damage: Callable[[HoldfastError], None] | None = None
+    ) -> list[RestorePoint]:
+        """Every point whose manifest can be read, oldest first; `on_damage` hears of the others,
+        which must not keep a VM from being backed up or another point from being restored."""
         marks = self._marks()
         found: list[RestorePoint] = []
         for info in self._store.list("points/"):
@@ -220,6 +226,10 @@ class Repository:
                 manifest = self.manifest(info.key.removeprefix("points/"))
             except ObjectMissing:
                 continue  # deleted between listing and reading: legal
+            except ObjectDamaged as error:
+                if on_damage is not None:
+                    on_damage(error)
+                continue
             found.append(RestorePoint(manifest=manifest, suspect=marks.doubt(manifest.id)))
         return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
 
@@ -324,6 +334,8 @@ class Repository:
             # After the lease was taken: see tombstones.
             for stone in self.tombstones.all():
                 index.doubt(stone.packs)
+            if isinstance(self._store, LocalStore):
+                self._store.remove_leftovers(older_than_s=_LEFTOVER_AGE_S)
         except BaseException:
             lease.release()
             raise
@@ -463,9 +475,18 @@ def _slots(store: ObjectStore) -> Iterator[tuple[str, bytes]]:
 def _refuse_used(store: ObjectStore) -> None:
     for info in store.list(""):
         if info.key in {"config", SENTINEL_KEY} or info.key.startswith("points/"):
+            _require_sentinel(store)
             raise ObjectExists(key=info.key, location=store.location)
         problem = f"it is not empty (it holds {info.key})"
         raise StoreUnavailable(location=store.location, problem=problem)
+
+
+def _require_sentinel(store: ObjectStore) -> None:
+    """Raises RepositoryIncomplete."""
+    try:
+        store.stat(SENTINEL_KEY)
+    except ObjectMissing as error:
+        raise RepositoryIncomplete(location=store.location) from error
 
 
 def _random_key() -> bytes:

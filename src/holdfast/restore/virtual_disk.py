@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from holdfast.core.extents import Extent, merge_extents
 from holdfast.core.units import MIB
 from holdfast.repository import ZERO_ID, DiskRecord, Repository
+from holdfast.repository.errors import ObjectDamaged
 
 CACHE_BYTES = 64 * MIB
 
@@ -79,7 +80,7 @@ class VirtualDisk:
         chunk = self._chunk(chunk_id)
         expected = min(self._chunk_bytes, self._size_bytes - index * self._chunk_bytes)
         if len(chunk) != expected:
-            raise ValueError(f"chunk {chunk_id.hex()} does not fit its place")
+            raise ObjectDamaged(key="map", problem=f"chunk {index} does not fit its place")
         return memoryview(chunk)[start:stop]
 
     def _chunk(self, chunk_id: bytes) -> bytes:

@@ -10,6 +10,7 @@ from holdfast.cli import opening
 from holdfast.cli.documents import point_document, points_table
 from holdfast.cli.options import Json, PassphraseFile, RepositoryPath
 from holdfast.cli.runtime import command
+from holdfast.core.errors import HoldfastError
 
 
 def points(
@@ -21,11 +22,16 @@ def points(
     """List restore points, oldest first."""
     with command(as_json=json) as runtime:
         opened = opening.open_repository(repository, passphrase_file, runtime.settings)
-        found = [point for point in opened.points() if name in (None, point.manifest.vm.name)]
+        damaged: list[HoldfastError] = []
+        everything = opened.points(damaged.append)
+        found = [point for point in everything if name in (None, point.manifest.vm.name)]
+        for error in damaged:
+            runtime.screen.message(f"holdfast: not listed: {error.message}")
         document = {
             "repository_id": opened.id,
             "points": [point_document(point) for point in found],
             "total": len(found),
+            "damaged": [error.message for error in damaged],
         }
         empty = f"No restore points{f' of {name}' if name else ''} in {opened.location} yet."
         runtime.screen.result(document, points_table(found) if found else empty)
