@@ -79,7 +79,8 @@ def _partial_folder(path: Path) -> Generator[Path]:
         with _locked(folder):
             yield folder
     finally:
-        shutil.rmtree(folder)
+        # By now the image has its name or the run failed; what stays, the next restore removes.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _create_raw(path: Path, size_bytes: int) -> None:
@@ -139,7 +140,12 @@ def _publish(partial: Path, path: Path) -> None:
         os.link(partial, path, follow_symlinks=False)
     except FileExistsError as error:
         raise TargetExists(path=str(path)) from error
-    _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        with suppress(OSError):  # the caller is told that nothing was restored
+            path.unlink()
+        raise
 
 
 def _sync(path: Path, flags: int) -> None:
