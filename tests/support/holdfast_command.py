@@ -7,6 +7,8 @@ output. Everything it says it did is judged elsewhere, by `tests.support.oracle`
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -86,6 +88,7 @@ class HoldfastCommand:
             stderr=subprocess.PIPE,
             text=True,
             env={**self._environment, **(environment or {})},
+            start_new_session=True,
         )
 
 
@@ -94,7 +97,8 @@ def finish(process: subprocess.Popen[str], *, timeout_s: float = TIMEOUT_S) -> F
     try:
         stdout, stderr = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        process.kill()
+        # The group: a killed strace lets go of the program, which would hold our pipes.
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise AssertionError(f"holdfast did not end within {timeout_s:.0f} s") from error
     return Finished(status=process.returncode, stdout=stdout, stderr=stderr)
