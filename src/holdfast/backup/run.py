@@ -43,6 +43,8 @@ class BackupOptions:
     disk_keys: Sequence[str] | None = None
     freeze: bool = True
     workers: int | None = None
+    tags: Sequence[str] = ()
+    """Kept with the point, for retention by tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +239,7 @@ class _Run:
             artifacts=artifacts,
             notes=tuple(capture.notes),
             stored_bytes=session.stored_bytes,
+            tags=tuple(self.options.tags),
         )
 
 

@@ -9,7 +9,13 @@ Only `Repository.delete_point` deletes a point; only maintenance deletes packs.
 from holdfast.repository.disk_map import DiskMap, DiskMapWriter
 from holdfast.repository.format.keys import Credential
 from holdfast.repository.format.pack import ZERO_ID, ChunkType
-from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest, VmRecord
+from holdfast.repository.format.point import (
+    ArtifactRecord,
+    DiskRecord,
+    Manifest,
+    VmRecord,
+    check_tag,
+)
 from holdfast.repository.format.recovery_kit import is_recovery_key, parse_recovery_key
 from holdfast.repository.repository import Repository, RestorePoint, open_store, read_config
 from holdfast.repository.session import BackupSession
@@ -29,6 +35,7 @@ __all__ = [
     "Repository",
     "RestorePoint",
     "VmRecord",
+    "check_tag",
     "is_recovery_key",
     "open_store",
     "parse_recovery_key",

@@ -117,6 +117,16 @@ class PointAmbiguous(HoldfastError):
 
 
 @dataclass(kw_only=True, eq=False)
+class PointHeld(HoldfastError):
+    code = "point_held"
+    category = Category.CONFLICT
+    template = "restore point {point} is held: {reason}"
+    hint = "Nothing was deleted. `holdfast release {point}` ends the hold"
+    point: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
 class DiskNotFound(HoldfastError):
     code = "disk_not_found"
     category = Category.NOT_FOUND
@@ -170,6 +180,31 @@ class CompactTooLarge(HoldfastError):
     packs: int
     all_packs: int
     size: str
+
+
+@dataclass(kw_only=True, eq=False)
+class PruneTooLarge(HoldfastError):
+    code = "prune_too_large"
+    template = (
+        "prune would delete {points} of {all_points} restore points; at most {maximum} may go"
+    )
+    hint = (
+        "Nothing was deleted. Look at the list that --dry-run prints; if it is what you want, "
+        "allow it with --max-delete {points}"
+    )
+    points: int
+    all_points: int
+    maximum: int
+
+
+@dataclass(kw_only=True, eq=False)
+class LastGoodPoint(HoldfastError):
+    code = "last_good_point"
+    category = Category.CONFLICT
+    template = "restore point {point} is the last good one of {vm}"
+    hint = "Prune never deletes it. Other points were left as they are; plan again"
+    point: str
+    vm: str
 
 
 @dataclass(kw_only=True, eq=False)

@@ -5,13 +5,12 @@ The facade over the parts in this folder; callers outside import it from `holdfa
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self
 
 from blake3 import blake3
 
@@ -29,6 +28,7 @@ from holdfast.repository.errors import (
     ObjectExists,
     ObjectMissing,
     PointAmbiguous,
+    PointHeld,
     PointNotFound,
     RepositoryIncomplete,
     StoreUnavailable,
@@ -49,6 +49,7 @@ from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import MAINTENANCE, Lease
 from holdfast.repository.maintenance import Maintenance
+from holdfast.repository.marks import Holds, Marks, Suspects
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.session import BackupSession, point_key
@@ -69,6 +70,8 @@ class RestorePoint:
     manifest: Manifest
     suspect: str = ""
     """Why its content is in doubt; empty when it is not."""
+    held: str = ""
+    """Why it must not be deleted; empty when it may."""
 
     @property
     def id(self) -> str:
@@ -81,17 +84,6 @@ class RestorePoint:
                 return disk
         known = ", ".join(disk.key for disk in self.manifest.disks)
         raise DiskNotFound(point=self.id, disk=key, known=known or "no disk")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Marks:
-    named: dict[str, str]
-    """Reason by id of the points that a mark names."""
-    unreadable: str
-    """Why some mark could not be read; empty when all could. Puts every point in doubt."""
-
-    def doubt(self, point_id: str) -> str:
-        return self.named.get(point_id, self.unreadable)
 
 
 class Repository:
@@ -110,6 +102,7 @@ class Repository:
         self._ids = ChunkIds(master)
         self._index = ChunkIndex()
         self._index_loaded: set[str] = set()
+        self.marks = Marks(store, self._sealer, clock)
         self.tombstones = Tombstones(store, self._sealer, clock)
         self.pack_tables = PackTables(store, self._id_bytes, master)
         self.chunks = ChunkReader(
@@ -219,7 +212,7 @@ class Repository:
     ) -> list[RestorePoint]:
         """Every point whose manifest can be read, oldest first; `on_damage` hears of the others,
         which must not keep a VM from being backed up or another point from being restored."""
-        marks = self._marks()
+        suspects, holds = self.marks.suspects(), self.marks.holds()
         found: list[RestorePoint] = []
         for info in self._store.list("points/"):
             try:
@@ -230,7 +223,7 @@ class Repository:
                 if on_damage is not None:
                     on_damage(error)
                 continue
-            found.append(RestorePoint(manifest=manifest, suspect=marks.doubt(manifest.id)))
+            found.append(_known(manifest, suspects, holds))
         return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
 
     def point_ids(self) -> list[str]:
@@ -252,7 +245,7 @@ class Repository:
             some = ", ".join(matches[:5])
             raise PointAmbiguous(point=id_or_prefix, candidates=some)
         manifest = self.manifest(matches[0])
-        return RestorePoint(manifest=manifest, suspect=self._marks().doubt(manifest.id))
+        return _known(manifest, self.marks.suspects(), self.marks.holds())
 
     def latest_point(self, platform: str, vm_id: str) -> RestorePoint | None:
         """The newest point of one VM."""
@@ -264,7 +257,14 @@ class Repository:
         return mine[-1] if mine else None
 
     def delete_point(self, point_id: str) -> None:
-        """Remove one point; no other depends on it. Its space is reclaimed by compact."""
+        """Remove one point; no other depends on it. Its space is reclaimed by compact.
+
+        Raises PointHeld, PointNotFound.
+        """
+        # A hold made from here on may come too late; `hold` says so when it finds the point gone.
+        held = self.marks.holds().reason(point_id)
+        if held:
+            raise PointHeld(point=point_id, reason=held)
         try:
             self._store.delete(point_key(point_id))
         except ObjectMissing as error:
@@ -272,9 +272,20 @@ class Repository:
 
     def mark_suspect(self, point_ids: Sequence[str], reason: str) -> None:
         """Record, durably, that the content of these points is in doubt."""
-        key = f"marks/{uuid7(self._clock)}"
-        document = {"points": list(point_ids), "reason": reason}
-        self._store.put_new(key, [self._sealer.seal(Kind.MARK, key, json.dumps(document).encode())])
+        self.marks.suspect(point_ids, reason)
+
+    def hold(self, point_ids: Sequence[str], reason: str) -> None:
+        """Keep these points from being deleted, by whomever, until they are released.
+
+        Raises PointNotFound when one is gone by the time the hold is durable.
+        """
+        self.marks.hold(point_ids, reason)
+        self._require_points(point_ids)
+
+    def release(self, point_ids: Sequence[str], reason: str = "") -> list[str]:
+        """End the holds on these points; returns those that were held. Raises PointNotFound."""
+        self._require_points(point_ids)
+        return self.marks.release(point_ids, reason)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -401,21 +412,11 @@ class Repository:
             raise ObjectDamaged(key=key, problem="it is the manifest of another point")
         return manifest
 
-    def _marks(self) -> _Marks:
-        named: dict[str, str] = {}
-        unreadable = ""
-        for info in self._store.list("marks/"):
-            try:
-                plain = self._sealer.open(
-                    Kind.MARK, info.key, self._store.get(info.key), key=info.key
-                )
-            except ObjectDamaged as error:
-                # Doubt must not be lost with the mark, and must not keep a point from restoring.
-                unreadable = f"{error.message}; which points it doubts cannot be known"
-                continue
-            document = cast(dict[str, Any], json.loads(plain))
-            named.update(dict.fromkeys(document["points"], str(document["reason"])))
-        return _Marks(named=named, unreadable=unreadable)
+    def _require_points(self, point_ids: Sequence[str]) -> None:
+        present = set(self.point_ids())
+        for point_id in point_ids:
+            if point_id not in present:
+                raise PointNotFound(point=point_id, location=self.location)
 
     def _check_sentinel(self) -> None:
         """The cheap proof that the whole storage is there: an unmounted share has no sentinel."""
@@ -429,6 +430,11 @@ class Repository:
         return blake3(
             self._master, derive_key_context="holdfast repository v1 lease names"
         ).digest()
+
+
+def _known(manifest: Manifest, suspects: Suspects, holds: Holds) -> RestorePoint:
+    name = manifest.id
+    return RestorePoint(manifest=manifest, suspect=suspects.doubt(name), held=holds.reason(name))
 
 
 def open_store(location: str) -> LocalStore:

@@ -12,7 +12,7 @@ from holdfast.cli.options import Json, PassphraseFile, RepositoryPath
 from holdfast.cli.runtime import command
 from holdfast.cli.screen import ProgressBar, throughput
 from holdfast.core.units import format_bytes, format_duration
-from holdfast.repository import RestorePoint
+from holdfast.repository import RestorePoint, check_tag
 
 
 def backup(
@@ -42,6 +42,10 @@ def backup(
     no_freeze: Annotated[
         bool, typer.Option("--no-freeze", help="Do not ask the guest agent to freeze.")
     ] = False,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", help="Word to find the point by in `prune`; may be repeated."),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
@@ -49,6 +53,7 @@ def backup(
     from holdfast.backup.run import BackupOptions, back_up_vm
 
     with command(as_json=json) as runtime, ProgressBar(runtime.screen) as progress:
+        tags = [check_tag(item) for item in tag or []]
         opened = opening.open_repository(repository, passphrase_file, runtime.settings)
         found = opening.open_source(source, runtime.settings, format=format, name=name)
         result = back_up_vm(
@@ -56,7 +61,9 @@ def backup(
             vm=found.vm,
             repository=opened,
             cancel=runtime.cancel,
-            options=BackupOptions(full=full, disk_keys=disk or None, freeze=not no_freeze),
+            options=BackupOptions(
+                full=full, disk_keys=disk or None, freeze=not no_freeze, tags=tags
+            ),
             progress=progress,
         )
         manifest = result.manifest

@@ -34,6 +34,7 @@ class Kind(IntEnum):
     MARK = 8
     TOMBSTONE = 9
     VERIFIED = 10
+    HOLD = 11
 
 
 class Sealer:

@@ -4,17 +4,20 @@ envelope; sizes are exact bytes, times RFC 3339 in UTC."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
 from holdfast.core.clock import format_time, parse_time
+from holdfast.core.errors import InvalidInput
 from holdfast.core.ids import is_uuid
 from holdfast.repository.errors import ObjectDamaged
 from holdfast.repository.format.pack import ID_BYTES
 
 MANIFEST_VERSION = 1
+_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _WRONG_FIELDS = (
     KeyError,
     TypeError,
@@ -93,6 +96,8 @@ class Manifest:
     notes: Sequence[str] = ()
     stored_bytes: int = 0
     """New bytes this point added to the repository, all included."""
+    tags: Sequence[str] = ()
+    """Given by whoever made the backup, for retention by tag. See `check_tag`."""
 
     @property
     def size_bytes(self) -> int:
@@ -127,12 +132,14 @@ def encode_manifest(manifest: Manifest) -> bytes:
         ],
         "notes": list(manifest.notes),
         "stored_bytes": manifest.stored_bytes,
+        "tags": list(manifest.tags),
     }
     return json.dumps(document, sort_keys=True, ensure_ascii=True).encode()
 
 
 def decode_manifest(plain: bytes, *, key: str) -> Manifest:
-    """Inverse of `encode_manifest`. Unknown fields are ignored, missing ones are damage."""
+    """Inverse of `encode_manifest`. Unknown fields are ignored, missing ones are damage; only
+    `tags` came later and may be missing."""
     try:
         document = cast(dict[str, Any], json.loads(plain))
         if document["manifest_version"] != MANIFEST_VERSION:
@@ -172,7 +179,22 @@ def _manifest(document: dict[str, Any]) -> Manifest:
         ),
         notes=tuple(str(note) for note in document["notes"]),
         stored_bytes=int(document["stored_bytes"]),
+        tags=tuple(_tag(tag) for tag in document.get("tags", [])),
     )
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself. Raises InvalidInput unless it is 1 to 64 letters, digits or `._:-`."""
+    if not _TAG.fullmatch(tag):
+        problem = "a tag is 1 to 64 letters, digits and . _ : -"
+        raise InvalidInput(what=f"tag {tag!r}", problem=problem)
+    return tag
+
+
+def _tag(value: object) -> str:
+    if not isinstance(value, str) or not _TAG.fullmatch(value):
+        raise ValueError(value)
+    return value
 
 
 def _disk_document(disk: DiskRecord) -> dict[str, Any]:
