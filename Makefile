@@ -52,7 +52,7 @@ test: install lint types imports ## Everything that CI runs
 	$(BIN)/python -m pytest
 
 crash-nightly: install ## A thousand kills at random system calls, and long property tests
-	HOLDFAST_TEST_KILLS=1000 HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/faults tests/unit/backup
+	HOLDFAST_TEST_KILLS=1000 $(BIN)/python -m pytest --hypothesis-profile nightly --timeout 14400 tests/faults tests/unit/backup
 
 bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup
 	packaging/system-packages.sh --bench
