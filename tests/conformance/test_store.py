@@ -24,6 +24,7 @@ from holdfast.repository.errors import (
 from holdfast.repository.store.store import ObjectStore
 from tests.support.memory_store import FaultyStore, MemoryStore
 from tests.support.oracle import TEMPORARY_PREFIX
+from tests.support.seaweedfs import shared_server
 
 KEY = "packs/ab/abcdef"
 
@@ -42,10 +43,15 @@ def _wrapped(_root: Path) -> ObjectStore:
     return FaultyStore(MemoryStore())
 
 
+def _s3(_root: Path) -> ObjectStore:
+    return shared_server().store()
+
+
 _STORES: dict[str, Callable[[Path], ObjectStore]] = {
     "local": _local,
     "memory": _memory,
     "faulty": _wrapped,
+    "s3": _s3,
 }
 
 

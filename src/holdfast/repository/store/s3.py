@@ -1,0 +1,118 @@
+"""A bucket, or a prefix in one, as an object store: the contract on top of `s3_bucket`."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from holdfast.core.errors import HoldfastError
+from holdfast.repository.errors import ObjectDamaged, ObjectMissing, StoreUnavailable
+from holdfast.repository.store.s3_access import S3Access, S3Location
+from holdfast.repository.store.s3_bucket import Bucket, Timeouts
+from holdfast.repository.store.s3_faults import RetryPolicy
+from holdfast.repository.store.s3_probe import (
+    TEMPORARY_FOLDER,
+    probe_bucket,
+    require_conditional_put,
+)
+from holdfast.repository.store.store import Buffer, ObjectInfo, check_key, is_key
+
+
+class S3Store:
+    """Objects are those below the prefix whose names are keys. What a killed process may leave is
+    in `TEMPORARY_FOLDER`, whose name no key has."""
+
+    def __init__(
+        self,
+        where: S3Location,
+        access: S3Access,
+        *,
+        policy: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """Connects to nothing yet. Raises InvalidInput."""
+        self.access = access
+        self._bucket = Bucket(
+            where, access, policy=policy or RetryPolicy(), timeouts=timeouts or Timeouts()
+        )
+        self._is_fit = False
+        self._fit_lock = threading.Lock()
+
+    @property
+    def location(self) -> str:
+        return self._bucket.location
+
+    def prepare(self) -> None:
+        """Prove, before a repository is made here, that the bucket does what one rests on.
+        Raises BucketUnfit, StoreUnavailable."""
+        probe_bucket(self._bucket)
+        self._is_fit = True
+
+    def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
+        check_key(key)
+        self._require_fit()
+        self._bucket.create(key, parts)
+
+    def get(self, key: str) -> bytes:
+        check_key(key)
+        return self._bucket.read(key)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        check_key(key)
+        if length == 0:  # HTTP has no empty range
+            end, data = self._bucket.describe(key).size_bytes, b""
+        else:
+            data = self._bucket.read_range(key, offset, length)
+            end = offset + len(data)
+        if end < offset + length:
+            raise ObjectDamaged(key=key, problem=f"it ends before byte {offset + length}")
+        return data
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        for info in self._bucket.everything(prefix):
+            if is_key(info.key):
+                yield info
+
+    def stat(self, key: str) -> ObjectInfo:
+        check_key(key)
+        return self._bucket.describe(key)
+
+    def delete(self, key: str) -> None:
+        """S3 does not say whether there was anything to delete, so that is asked before; of two
+        that delete at the same moment both may succeed."""
+        self.stat(key)
+        self._bucket.discard(key)
+
+    def now(self) -> datetime:
+        """By the clock that stamps objects here, in whole seconds as S3 has it."""
+        probe = f"{TEMPORARY_FOLDER}clock-{secrets.token_hex(8)}"
+        self._bucket.create(probe, [])
+        try:
+            return self._bucket.describe(probe).modified
+        except ObjectMissing as error:
+            problem = "an object just written is not there"
+            raise StoreUnavailable(location=self.location, problem=problem) from error
+        finally:
+            with suppress(HoldfastError):  # it stays as a leftover that no reader sees
+                self._bucket.discard(probe)
+
+    def remove_leftovers(self, older_than_s: float) -> int:
+        """Remove probe objects of killed processes; returns how many. Never touches objects."""
+        limit = self.now() - timedelta(seconds=older_than_s)
+        old = [info for info in self._bucket.everything(TEMPORARY_FOLDER) if info.modified < limit]
+        for info in old:
+            self._bucket.discard(info.key)
+        return len(old)
+
+    def _require_fit(self) -> None:
+        """Once a process, before its first write: a bucket may have moved, since its repository
+        was made, to a service that ignores conditions."""
+        if self._is_fit:
+            return
+        with self._fit_lock:
+            if not self._is_fit:
+                require_conditional_put(self._bucket)
+                self._is_fit = True

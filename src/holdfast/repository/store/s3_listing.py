@@ -1,0 +1,114 @@
+"""A listing that is complete or an error, on top of one that may end early without a word.
+
+obstore takes any answer without a continuation token for the last page: a page cut short by its
+server, and an HTML page of a proxy (seen as no key at all). So the end is never believed but
+proven: the server is asked once more from before the last key, and must show that key and nothing
+behind it. Costs one more request a listing, in constant memory.
+
+Enter at `list_all`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TypedDict
+
+from holdfast.repository.store.s3_faults import (
+    S3_ERRORS,
+    Attempts,
+    Fault,
+    Kind,
+    RetryPolicy,
+    fault_of,
+)
+
+
+class ListedObject(TypedDict):
+    path: str
+    size: int
+    last_modified: datetime
+
+
+Ask = Callable[[str | None], Iterable[Sequence[ListedObject]]]
+"""Pages of the objects whose paths come after the given one, in the server's order."""
+
+
+class _Disorder(Exception):
+    pass
+
+
+class _Order:
+    """Paths must ascend: by bytes, as S3 says, or component by component, as servers on a file
+    system do. A page that is sent twice ascends in neither way."""
+
+    def __init__(self) -> None:
+        self.last: str | None = None
+        self._bytes = True
+        self._components = True
+
+    def is_after(self, path: str) -> bool:
+        last = self.last
+        if last is None:
+            return True
+        return (self._bytes and path > last) or (
+            self._components and path.split("/") > last.split("/")
+        )
+
+    def advance(self, path: str) -> None:
+        if self.last is not None:
+            self._bytes = self._bytes and path > self.last
+            self._components = self._components and path.split("/") > self.last.split("/")
+        if not (self._bytes or self._components):
+            raise _Disorder
+        self.last = path
+
+
+def list_all(
+    ask: Ask,
+    *,
+    exists: Callable[[str], bool],
+    prove_empty: Callable[[], None],
+    policy: RetryPolicy,
+) -> Iterator[ListedObject]:
+    """Every object once. `exists` is asked when the last one is not shown again, `prove_empty`
+    when there was none; it raises if that cannot be. Raises RequestFailed."""
+    order = _Order()
+    attempts = Attempts(policy)
+    before: str | None = None
+    while True:
+        last, seen_last, progress = order.last, order.last is None, False
+        round_order = _Order()
+        try:
+            for page in ask(before):
+                for item in page:
+                    path = item["path"]
+                    round_order.advance(path)
+                    seen_last = seen_last or path == last
+                    if not order.is_after(path):
+                        continue  # shown already, or created since
+                    before = order.last
+                    order.advance(path)
+                    progress = True
+                    yield item
+        except _Disorder:
+            attempts.failed(_fault("the listing repeats itself or is out of order"))
+            continue
+        except S3_ERRORS as error:
+            if progress:
+                attempts.restart()
+            attempts.failed(fault_of(error))
+            continue
+        if progress:
+            attempts.restart()
+        elif last is None:
+            prove_empty()
+            return
+        elif seen_last or not exists(last):  # deleted since: legal
+            return
+        else:
+            attempts.failed(_fault("the listing ends early"))
+
+
+def _fault(problem: str) -> Fault:
+    return Fault(kind=Kind.PASSING, problem=problem)
