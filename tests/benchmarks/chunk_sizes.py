@@ -48,7 +48,8 @@ def main() -> None:
     work.mkdir(exist_ok=True)
     rewritten = _changed_copy(disk, work / "rewritten.raw", _rewrite)
     edited = _changed_copy(disk, work / "edited.raw", _edit_files)
-    print(f"{'':>16} {'full':>8} {'stored':>9} {'rewrites':>9} {'files':>9} {'2nd disk':>9} restore")
+    heads = ("full", "stored", "rewrites", "files", "2nd disk", "restore")
+    print(f"{'':>16} " + " ".join(f"{head:>9}" for head in heads))
     for chunk in _CHUNKS_KIB:
         _show(_measure(f"chunk {chunk} KiB", disk, second, rewritten, edited, work, chunk))
     for pack in _PACKS_MIB:
@@ -121,7 +122,8 @@ def _edit_files(image: Path) -> None:
     mount.mkdir(exist_ok=True)
     subprocess.run(["mount", "-o", "loop", image, mount], check=True)
     try:
-        files = sorted(path for path in mount.rglob("*") if path.is_file() and not path.is_symlink())
+        found = (path for path in mount.rglob("*") if path.is_file() and not path.is_symlink())
+        files = sorted(found)
         for path in files[::50]:
             data = path.read_bytes()[::-1]
             path.unlink()
@@ -134,7 +136,7 @@ def _edit_files(image: Path) -> None:
 def _show(row: Row) -> None:
     sizes = (row.full_bytes, row.rewrites_bytes, row.files_bytes, row.second_disk_bytes)
     cells = " ".join(f"{size / MIB:9.1f}" for size in sizes)
-    print(f"{row.label:>16} {row.full_s:6.1f} s {cells} {row.restore_s:5.1f} s", flush=True)
+    print(f"{row.label:>16} {row.full_s:7.1f} s {cells} {row.restore_s:7.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,9 @@ class _Batch:
 
 
 def worker_count() -> int:
-    """One more than the cores: while one worker waits for the source, the others compute."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than the cores: while one waits for the source and one for a pack to be durable,
+    the others compute."""
+    return (os.cpu_count() or 1) + 2
 
 
 def read_chunks(

@@ -6,7 +6,7 @@ The facade over the parts in this folder; callers outside import it from `holdfa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.ids import uuid7
 from holdfast.core.units import KIB, ceil_div
+from holdfast.repository.access import KeySlots, unlock
 from holdfast.repository.chunks import ChunkReader
 from holdfast.repository.disk_map import DiskMap
 from holdfast.repository.errors import (
@@ -32,7 +33,6 @@ from holdfast.repository.errors import (
     PointNotFound,
     RepositoryIncomplete,
     StoreUnavailable,
-    WrongPassphrase,
 )
 from holdfast.repository.format.config import (
     RepositoryConfig,
@@ -42,7 +42,7 @@ from holdfast.repository.format.config import (
 )
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import decode_index
-from holdfast.repository.format.keys import KEY_BYTES, Credential, new_slot, open_slot
+from holdfast.repository.format.keys import KEY_BYTES, Credential
 from holdfast.repository.format.pack import ChunkIds, ChunkType
 from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest, decode_manifest
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
@@ -52,12 +52,13 @@ from holdfast.repository.maintenance import Maintenance
 from holdfast.repository.marks import Holds, Marks, Suspects
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
+from holdfast.repository.proofs import Proofs
 from holdfast.repository.session import BackupSession, point_key
-from holdfast.repository.store.local import LocalStore
+from holdfast.repository.store.opening import shared_store, store_document
 from holdfast.repository.store.store import ObjectStore
 from holdfast.repository.tombstones import Tombstones
 
-DEFAULT_CHUNK_BYTES = 512 * KIB
+DEFAULT_CHUNK_BYTES = 256 * KIB
 SENTINEL_KEY = "sentinel"
 _LEFTOVER_AGE_S = 86_400.0
 """Temporary files of killed writers are removed at this age: a living writer's is minutes old."""
@@ -104,6 +105,8 @@ class Repository:
         self._index_loaded: set[str] = set()
         self.marks = Marks(store, self._sealer, clock)
         self.tombstones = Tombstones(store, self._sealer, clock)
+        self.proofs = Proofs(store, self._sealer, clock)
+        self.key_slots = KeySlots(store, config, master, clock)
         self.pack_tables = PackTables(store, self._id_bytes, master)
         self.chunks = ChunkReader(
             store=store,
@@ -141,10 +144,9 @@ class Repository:
         store.put_new("config", [encode_config(config, master)])
         failpoint("repository.after_config")
         recovery = new_recovery_key()
+        slots = KeySlots(store, config, master, clock)
         for holder in (credential, recovery):
-            slot = str(uuid7(clock))
-            wrapped = new_slot(config.repository_id.bytes, slot, master, holder)
-            store.put_new(f"keys/{slot}", [wrapped])
+            slots.add(holder)
         failpoint("repository.after_key_slot")
         repository = cls(store, config, master, clock)
         sentinel = repository._sealer.seal(Kind.SENTINEL, SENTINEL_KEY, b"holdfast")
@@ -159,7 +161,7 @@ class Repository:
         """Raises NotARepository, RepositoryTooNew, RepositoryIncomplete, WrongPassphrase,
         ObjectDamaged. Reads no index yet."""
         config, stored = read_config(store)
-        master = _unlock(store, config, credential)
+        master = unlock(store, config, credential)
         check_config(stored, master)
         repository = cls(store, config, master, clock or SystemClock())
         repository._check_sentinel()
@@ -170,11 +172,11 @@ class Repository:
     def share(self) -> dict[str, object]:
         """What another process of ours needs to open this repository, as a JSON document.
 
-        It holds the master key in clear: only through a pipe to that process, never in arguments,
+        It holds the master key and the storage's credentials in clear: only through a pipe to that process, never in arguments,
         environment, files or logs.
         """
         return {
-            "location": self.location,
+            "store": store_document(self._store),
             "config": encode_config(self.config, self._master).decode(),
             "master": self._master.hex(),
         }
@@ -184,7 +186,7 @@ class Repository:
         """The repository of a `share` document. Raises what `open` raises."""
         stored = str(document["config"]).encode()
         master = bytes.fromhex(str(document["master"]))
-        store = open_store(str(document["location"]))
+        store = shared_store(cast("Mapping[str, object]", document["store"]))
         config = decode_config(stored, location=store.location)
         check_config(stored, master)
         repository = cls(store, config, master, clock or SystemClock())
@@ -345,6 +347,7 @@ class Repository:
             # After the lease was taken: see tombstones.
             for stone in self.tombstones.all():
                 index.doubt(stone.packs)
+            index.doubt(self.proofs.damaged())
             if isinstance(self._store, LocalStore):
                 self._store.remove_leftovers(older_than_s=_LEFTOVER_AGE_S)
         except BaseException:
@@ -437,14 +440,6 @@ def _known(manifest: Manifest, suspects: Suspects, holds: Holds) -> RestorePoint
     return RestorePoint(manifest=manifest, suspect=suspects.doubt(name), held=holds.reason(name))
 
 
-def open_store(location: str) -> LocalStore:
-    """The store behind a path. Raises NotARepository when nothing is there."""
-    path = Path(location).expanduser().absolute()
-    if not path.is_dir():
-        raise NotARepository(location=str(path))
-    return LocalStore(path)
-
-
 def read_config(store: ObjectStore) -> tuple[RepositoryConfig, bytes]:
     """The public header of a repository, without a key."""
     try:
@@ -452,30 +447,6 @@ def read_config(store: ObjectStore) -> tuple[RepositoryConfig, bytes]:
     except ObjectMissing as error:
         raise NotARepository(location=store.location) from error
     return decode_config(stored, location=store.location), stored
-
-
-def _unlock(store: ObjectStore, config: RepositoryConfig, credential: Credential) -> bytes:
-    damaged: ObjectDamaged | None = None
-    slots = 0
-    for slot, stored in _slots(store):
-        slots += 1
-        try:
-            master = open_slot(config.repository_id.bytes, slot, stored, credential)
-        except ObjectDamaged as error:
-            damaged = error  # another slot may still open
-            continue
-        if master is not None and len(master) == KEY_BYTES:
-            return master
-    if damaged is not None:
-        raise damaged
-    if slots == 0:
-        raise RepositoryIncomplete(location=store.location)
-    raise WrongPassphrase(location=store.location)
-
-
-def _slots(store: ObjectStore) -> Iterator[tuple[str, bytes]]:
-    for info in sorted(store.list("keys/"), key=lambda info: info.key):
-        yield info.key.removeprefix("keys/"), store.get(info.key)
 
 
 def _refuse_used(store: ObjectStore) -> None:
