@@ -3,15 +3,45 @@ down as plain values."""
 
 from __future__ import annotations
 
+import configparser
+import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from holdfast.core.errors import InvalidInput
+from holdfast.repository import S3Access
 
 _LONGEST_PASSPHRASE = 4096
+_LONGEST_CREDENTIALS = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Settings:
+    """How to reach buckets, by the names that Amazon's own programs use. A value in the file comes
+    before one of the environment."""
+
+    credentials_file: Path | None
+    """HOLDFAST_S3_CREDENTIALS_FILE: INI as in ~/.aws/credentials (section `default`), or JSON;
+    with `aws_access_key_id`, `aws_secret_access_key`, and optionally `aws_session_token`, `region`
+    and `endpoint_url`."""
+    access_key_id: str
+    """AWS_ACCESS_KEY_ID."""
+    secret_access_key: str = field(repr=False)
+    """AWS_SECRET_ACCESS_KEY."""
+    session_token: str = field(repr=False)
+    """AWS_SESSION_TOKEN."""
+    region: str
+    """AWS_REGION or AWS_DEFAULT_REGION; `us-east-1` unless set."""
+    endpoint: str
+    """AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL; empty for Amazon's."""
+    ca_file: str
+    """AWS_CA_BUNDLE: further certificate authorities to trust."""
+    allow_http: bool
+    """HOLDFAST_S3_ALLOW_HTTP=1: an unencrypted endpoint may be on another host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +50,9 @@ class Settings:
     """HOLDFAST_PASSPHRASE_FILE: where the repository's passphrase or recovery key is."""
     scratch_root: Path
     """HOLDFAST_SCRATCH: where QEMU keeps what guests overwrite during a backup."""
+    cache_root: Path
+    """HOLDFAST_CACHE: copies of index objects of S3 repositories; disposable."""
+    s3: S3Settings
     failpoints: str
     """HOLDFAST_FAILPOINTS: faults to inject, for tests only."""
 
@@ -32,22 +65,33 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         passphrase_file=Path(passphrase_file) if passphrase_file else None,
         scratch_root=Path(values.get("HOLDFAST_SCRATCH") or state / "scratch"),
+        cache_root=Path(values.get("HOLDFAST_CACHE") or _cache(values)),
+        s3=_s3_settings(values),
         failpoints=values.get("HOLDFAST_FAILPOINTS", ""),
+    )
+
+
+def read_s3_access(settings: S3Settings) -> S3Access:
+    """Credentials, region and endpoint, the file read. Raises InvalidInput for the file; whether
+    they can work is said by whoever uses them."""
+    file = _read_credentials(settings.credentials_file) if settings.credentials_file else {}
+    return S3Access(
+        region=file.get("region") or settings.region,
+        endpoint=file.get("endpoint_url") or settings.endpoint,
+        access_key_id=file.get("aws_access_key_id") or settings.access_key_id,
+        secret_access_key=file.get("aws_secret_access_key") or settings.secret_access_key,
+        # A token belongs to its key: never the file's key with the environment's token.
+        session_token=file.get("aws_session_token", "")
+        if file.get("aws_access_key_id")
+        else settings.session_token,
+        allow_http=settings.allow_http,
+        ca_file=settings.ca_file,
     )
 
 
 def read_passphrase(path: Path) -> str:
     """The first line of a file, which nobody else may read. Raises InvalidInput."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            line = file.readline(_LONGEST_PASSPHRASE + 1)
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-        raise InvalidInput(what=f"passphrase file {path}", problem=problem) from error
-    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        problem = f"is readable by others; run: chmod 600 {path}"
-        raise InvalidInput(what=f"passphrase file {path}", problem=problem)
+    line = _read_secret(f"passphrase file {path}", path, _LONGEST_PASSPHRASE + 1, line=True)
     if len(line) > _LONGEST_PASSPHRASE:
         raise InvalidInput(what=f"passphrase file {path}", problem="its first line is too long")
     try:
@@ -57,6 +101,67 @@ def read_passphrase(path: Path) -> str:
     if not text:
         raise InvalidInput(what=f"passphrase file {path}", problem="its first line is empty")
     return text
+
+
+def _read_secret(what: str, path: Path, size: int, *, line: bool = False) -> bytes:
+    """The beginning of a file, or its first line, if nobody else may read it."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.readline(size) if line else file.read(size)
+    except OSError as error:
+        raise InvalidInput(what=what, problem=f"cannot be read: {error.strerror}") from error
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InvalidInput(what=what, problem=f"is readable by others; run: chmod 600 {path}")
+    return data
+
+
+def _read_credentials(path: Path) -> dict[str, str]:
+    what = f"credentials file {path}"
+    data = _read_secret(what, path, _LONGEST_CREDENTIALS)
+    # The text of these errors would repeat the line, and with it a secret.
+    try:
+        text = data.decode()
+        found = _json_credentials(text) if text.lstrip()[:1] == "{" else _ini_credentials(text)
+    except (ValueError, configparser.Error):
+        problem = "is neither JSON nor INI with a section [default]"
+        raise InvalidInput(what=what, problem=problem) from None
+    if not (found.get("aws_access_key_id") and found.get("aws_secret_access_key")):
+        problem = "has no aws_access_key_id and aws_secret_access_key"
+        raise InvalidInput(what=what, problem=problem)
+    return found
+
+
+def _json_credentials(text: str) -> dict[str, str]:
+    document = cast("dict[str, Any]", json.loads(text))
+    return {name: value for name, value in document.items() if isinstance(value, str)}
+
+
+def _ini_credentials(text: str) -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(text)
+    return dict(parser["default"]) if parser.has_section("default") else {}
+
+
+def _s3_settings(values: Mapping[str, str]) -> S3Settings:
+    file = values.get("HOLDFAST_S3_CREDENTIALS_FILE", "")
+    return S3Settings(
+        credentials_file=Path(file) if file else None,
+        access_key_id=values.get("AWS_ACCESS_KEY_ID", ""),
+        secret_access_key=values.get("AWS_SECRET_ACCESS_KEY", ""),
+        session_token=values.get("AWS_SESSION_TOKEN", ""),
+        region=values.get("AWS_REGION") or values.get("AWS_DEFAULT_REGION") or "us-east-1",
+        endpoint=values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL", ""),
+        ca_file=values.get("AWS_CA_BUNDLE", ""),
+        allow_http=values.get("HOLDFAST_S3_ALLOW_HTTP", "") == "1",
+    )
+
+
+def _cache(values: Mapping[str, str]) -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/cache/holdfast")
+    base = values.get("XDG_CACHE_HOME") or Path(values.get("HOME", "/nonexistent"), ".cache")
+    return Path(base, "holdfast")
 
 
 def _user_state(values: Mapping[str, str]) -> Path:

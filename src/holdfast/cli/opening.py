@@ -9,18 +9,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast import repository
 from holdfast.core.errors import InvalidInput
 from holdfast.hypervisors.driver import HypervisorDriver, VirtualMachine
 from holdfast.repository import (
     Credential,
-    LocalStore,
     Repository,
+    StoreOptions,
     is_recovery_key,
+    is_s3_url,
     open_store,
     parse_recovery_key,
     read_config,
 )
-from holdfast.settings import Settings, read_passphrase
+from holdfast.repository.store.store import ObjectStore
+from holdfast.settings import Settings, read_passphrase, read_s3_access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +34,12 @@ class Source:
     vm: VirtualMachine
 
 
-def open_repository(location: str, passphrase_file: Path | None, settings: Settings) -> Repository:
-    """Looks at the repository first, so that a wrong path is said before a passphrase is asked."""
-    store = open_store(location)
+def open_repository(
+    location: str, passphrase_file: Path | None, settings: Settings, *, cached: bool = True
+) -> Repository:
+    """Looks at the repository first, so that a wrong path is said before a passphrase is asked.
+    Without `cached` everything is read from the repository itself."""
+    store = open_store(location, _store_options(location, settings, cached=cached))
     read_config(store)
     return Repository.open(store, _credential(passphrase_file, settings))
 
@@ -49,13 +55,9 @@ def new_repository_credential(passphrase_file: Path | None, settings: Settings) 
     return Credential.passphrase(first)
 
 
-def new_store(location: str) -> LocalStore:
-    """A store at a path that may not exist yet."""
-    if "://" in location:
-        raise InvalidInput(what=location, problem="only folders are supported as repositories")
-    store = LocalStore(Path(location).expanduser().absolute())
-    store.prepare()
-    return store
+def new_store(location: str, settings: Settings) -> ObjectStore:
+    """A store at a path or URL where there may be nothing yet."""
+    return repository.new_store(location, _store_options(location, settings, cached=False))
 
 
 def open_source(text: str, settings: Settings, *, format: str | None, name: str | None) -> Source:
@@ -77,6 +79,15 @@ def open_source(text: str, settings: Settings, *, format: str | None, name: str 
 def point_bytes(text: str) -> bytes:
     """A path inside a guest as the user's bytes."""
     return os.fsencode(text)
+
+
+def _store_options(location: str, settings: Settings, *, cached: bool) -> StoreOptions:
+    """S3's credentials are read only where they are needed."""
+    if not is_s3_url(location):
+        return StoreOptions()
+    return StoreOptions(
+        s3=read_s3_access(settings.s3), cache_root=settings.cache_root if cached else None
+    )
 
 
 def _libvirt_source(rest: str, settings: Settings, format: str | None) -> Source:

@@ -9,7 +9,13 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 RepositoryPath = Annotated[
-    str, typer.Option("--repository", "-r", help="Folder of the repository.", metavar="PATH")
+    str,
+    typer.Option(
+        "--repository",
+        "-r",
+        help="Folder of the repository, or s3://bucket/prefix.",
+        metavar="PATH_OR_URL",
+    ),
 ]
 PassphraseFile = Annotated[
     Path | None,

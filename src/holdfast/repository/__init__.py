@@ -17,9 +17,11 @@ from holdfast.repository.format.point import (
     check_tag,
 )
 from holdfast.repository.format.recovery_kit import is_recovery_key, parse_recovery_key
-from holdfast.repository.repository import Repository, RestorePoint, open_store, read_config
+from holdfast.repository.repository import Repository, RestorePoint, read_config
 from holdfast.repository.session import BackupSession
 from holdfast.repository.store.local import LocalStore
+from holdfast.repository.store.opening import StoreOptions, new_store, open_store
+from holdfast.repository.store.s3_access import S3Access, is_s3_url
 
 __all__ = [
     "ZERO_ID",
@@ -34,9 +36,13 @@ __all__ = [
     "Manifest",
     "Repository",
     "RestorePoint",
+    "S3Access",
+    "StoreOptions",
     "VmRecord",
     "check_tag",
     "is_recovery_key",
+    "is_s3_url",
+    "new_store",
     "open_store",
     "parse_recovery_key",
     "read_config",

@@ -9,8 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 from blake3 import blake3
 
@@ -54,6 +53,7 @@ from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.proofs import Proofs
 from holdfast.repository.session import BackupSession, point_key
+from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.opening import shared_store, store_document
 from holdfast.repository.store.store import ObjectStore
 from holdfast.repository.tombstones import Tombstones
@@ -172,8 +172,8 @@ class Repository:
     def share(self) -> dict[str, object]:
         """What another process of ours needs to open this repository, as a JSON document.
 
-        It holds the master key and the storage's credentials in clear: only through a pipe to that process, never in arguments,
-        environment, files or logs.
+        It holds the master key and the storage's credentials in clear: only through a pipe to that
+        process, never in arguments, environment, files or logs.
         """
         return {
             "store": store_document(self._store),

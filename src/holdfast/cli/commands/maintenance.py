@@ -51,7 +51,9 @@ def check(
 ) -> None:
     """Check that every restore point is complete. Exits 3 when something is damaged."""
     with command(as_json=json) as runtime:
-        opened = opening.open_repository(repository, passphrase_file, runtime.settings)
+        opened = opening.open_repository(
+            repository, passphrase_file, runtime.settings, cached=False
+        )
         with ProgressBar(runtime.screen) as progress:
             report = check_repository(
                 opened, cancel=runtime.cancel, progress=progress, read_data=read_data

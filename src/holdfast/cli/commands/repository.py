@@ -26,7 +26,12 @@ def _root() -> None:  # pyright: ignore[reportUnusedFunction]
 
 @app.command("create")
 def create(
-    location: Annotated[str, typer.Argument(help="Folder for the repository.", metavar="PATH")],
+    location: Annotated[
+        str,
+        typer.Argument(
+            help="Folder for the repository, or s3://bucket/prefix.", metavar="PATH_OR_URL"
+        ),
+    ],
     recovery_kit: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +55,7 @@ def create(
         if recovery_kit is not None and recovery_kit.exists():
             raise TargetExists(path=str(recovery_kit))
         credential = opening.new_repository_credential(passphrase_file, runtime.settings)
-        store = opening.new_store(location)
+        store = opening.new_store(location, runtime.settings)
         try:
             repository, kit = Repository.create(store, credential, chunk_bytes=chunk_bytes)
         except ObjectExists as error:

@@ -66,8 +66,8 @@ class S3Access:
     allow_http: bool = False
     """Accept an unencrypted endpoint on another host. Backups are sealed before they are sent, but
     everyone on the way sees object names and can replay requests."""
-    ca_certificates: str = ""
-    """PEM of further authorities to trust, for a service with a certificate of its own."""
+    ca_file: str = ""
+    """Path of a PEM file of further authorities to trust, for a service with its own."""
 
     @property
     def url(self) -> str:

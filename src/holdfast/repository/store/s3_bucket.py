@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import obstore
@@ -225,9 +226,9 @@ class Bucket:
             "connect_timeout": timedelta(seconds=self._timeouts.connect_s),
             "timeout": timedelta(seconds=timeout_s),
         }
-        if access.ca_certificates:
-            options["root_certificate"] = access.ca_certificates
         try:
+            if access.ca_file:
+                options["root_certificate"] = Path(access.ca_file).read_bytes()
             return Client(
                 self._where.bucket,
                 config={
@@ -247,7 +248,7 @@ class Bucket:
                 retry_config={"max_retries": 0},
                 credential_provider=self._credential,
             )
-        except (BaseError, ValueError) as error:
+        except (BaseError, ValueError, OSError) as error:
             problem = str(error).partition("\n")[0]
             raise InvalidInput(what="S3 settings", problem=problem) from error
 

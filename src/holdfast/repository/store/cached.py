@@ -1,0 +1,126 @@
+"""A local copy of what a distant repository need not send twice: its index objects.
+
+They never change and their names are the hashes of their bytes, so a copy is either right or thrown
+away: it is hashed again at every read. Nothing is lost with the folder, and a folder that cannot be
+read or written costs speed only. What it holds is sealed, as in the repository.
+
+Enter at `CachedStore`. Listings, and whether an object still exists, are always the store's.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from blake3 import blake3
+
+from holdfast.core.units import GIB
+from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore
+
+_PREFIX = "index/"
+DEFAULT_LIMIT_BYTES = 2 * GIB
+"""Forty-four bytes a chunk: the index of 25 TiB of unique data in chunks of 512 KiB."""
+_KEEP = 0.8
+"""Share of the limit left by a clean-up, so that not every write needs one."""
+
+
+class CachedStore:
+    """Another store, with its index objects kept below `cache_root`. Several processes, also of
+    several repositories, may share a root. Thread-safe as the store is."""
+
+    def __init__(
+        self, inner: ObjectStore, cache_root: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES
+    ) -> None:
+        self.inner = inner
+        self.cache_root = cache_root
+        self._folder = cache_root / "index"
+        self._limit_bytes = limit_bytes
+
+    @property
+    def location(self) -> str:
+        return self.inner.location
+
+    def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
+        self.inner.put_new(key, parts)
+        if key.startswith(_PREFIX):
+            self._keep(key, b"".join(parts))
+
+    def get(self, key: str) -> bytes:
+        if not key.startswith(_PREFIX):
+            return self.inner.get(key)
+        kept = self._kept(key)
+        if kept is None:
+            kept = self.inner.get(key)
+            self._keep(key, kept)
+        return kept
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        return self.inner.get_range(key, offset, length)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self.inner.list(prefix)
+
+    def stat(self, key: str) -> ObjectInfo:
+        return self.inner.stat(key)
+
+    def delete(self, key: str) -> None:
+        if key.startswith(_PREFIX):
+            with suppress(OSError):
+                self._path(key).unlink()
+        self.inner.delete(key)
+
+    def now(self) -> datetime:
+        return self.inner.now()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key.removeprefix(_PREFIX).replace("/", "-")
+
+    def _kept(self, key: str) -> bytes | None:
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+            if _hash(data) != key.removeprefix(_PREFIX):
+                path.unlink()
+                return None
+            os.utime(path)  # the clean-up begins with what was used longest ago
+        except OSError:
+            return None
+        return data
+
+    def _keep(self, key: str, data: bytes) -> None:
+        if _hash(data) != key.removeprefix(_PREFIX) or len(data) > self._limit_bytes * _KEEP:
+            return
+        with suppress(OSError):  # a full disk here is no reason to fail
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = self._folder / f".tmp-{secrets.token_hex(8)}"
+            try:
+                with open(temporary, "xb", opener=_private) as file:
+                    file.write(data)
+                temporary.replace(self._path(key))
+            finally:
+                temporary.unlink(missing_ok=True)
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Remove what was used longest ago when there is too much."""
+        files = [(entry, entry.stat()) for entry in os.scandir(self._folder) if entry.is_file()]
+        total = sum(status.st_size for _, status in files)
+        if total <= self._limit_bytes:
+            return
+        for entry, status in sorted(files, key=lambda item: item[1].st_mtime):
+            if total <= self._limit_bytes * _KEEP:
+                return
+            Path(entry.path).unlink(missing_ok=True)
+            total -= status.st_size
+
+
+def _hash(data: bytes) -> str:
+    return blake3(data).hexdigest()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
