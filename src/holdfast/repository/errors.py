@@ -97,6 +97,37 @@ class WrongPassphrase(HoldfastError):
 
 
 @dataclass(kw_only=True, eq=False)
+class KeySlotNotFound(HoldfastError):
+    code = "key_slot_not_found"
+    category = Category.NOT_FOUND
+    template = "{location} has no single key slot {slot!r}"
+    hint = "`holdfast key list` shows them; a unique beginning of the id is enough"
+    slot: str
+    location: str
+
+
+@dataclass(kw_only=True, eq=False)
+class LastKeySlot(HoldfastError):
+    code = "last_key_slot"
+    category = Category.CONFLICT
+    template = "key slot {slot} is the last one that can be opened"
+    hint = "Nothing was removed: without it nobody could read the backups. Add another one first"
+    slot: str
+
+
+@dataclass(kw_only=True, eq=False)
+class CopyMismatch(HoldfastError):
+    """What was copied is not what was read: memory, CPU or a library is faulty."""
+
+    code = "copy_mismatch"
+    category = Category.INTEGRITY
+    template = "the copy of point {point} differs from it: {problem}"
+    hint = "The point was not committed there. Test this machine's memory, then copy again"
+    point: str
+    problem: str
+
+
+@dataclass(kw_only=True, eq=False)
 class PointNotFound(HoldfastError):
     code = "point_not_found"
     category = Category.NOT_FOUND
