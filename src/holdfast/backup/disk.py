@@ -45,6 +45,7 @@ class DiskBackup:
         self._session = session
         self._cancel = cancel
         self._workers = workers
+        self._believes_zeroes = True
         self._parent = parent
         # Zeroes of a full need no entry: the map starts as zeroes. Otherwise it starts as the
         # parent's, and every chunk in the plan is set.
@@ -62,11 +63,13 @@ class DiskBackup:
             chunk_bytes=self.plan.chunk_bytes,
             cancel=self._cancel,
             workers=self._workers,
+            believe_zeroes=self._believes_zeroes,
         )
         return self.plan.mode is not CaptureMode.CHANGED or self._audit()
 
     def distrust(self, reason: str) -> None:
-        """Plan again to read everything, because the record of changes was wrong."""
+        """Plan again to read everything, holes too, because the hypervisor was caught out."""
+        self._believes_zeroes = False
         size = self.plan.disk.size_bytes
         self.plan = replace(
             self.plan,
@@ -97,6 +100,7 @@ class DiskBackup:
             chunk_bytes=self.plan.chunk_bytes,
             cancel=self._cancel,
             workers=self._workers,
+            believe_zeroes=False,
         )
         self.outcome.read_bytes += sink.read_bytes
         return not sink.mismatches

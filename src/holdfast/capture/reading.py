@@ -60,10 +60,15 @@ def read_chunks(
     chunk_bytes: int,
     cancel: CancelToken,
     workers: int | None = None,
+    believe_zeroes: bool = True,
 ) -> None:
     """Feed the chunks of `ranges` (sorted, without overlap) to `sink`; returns when all were
-    taken. The first error of any worker ends the others and is raised."""
-    _Reading(disk, ranges, sink, chunk_bytes, cancel).run(workers or worker_count())
+    taken. The first error of any worker ends the others and is raised.
+
+    With `believe_zeroes` what the source calls a hole is not read.
+    """
+    reading = _Reading(disk, ranges, sink, chunk_bytes, cancel, believe_zeroes)
+    reading.run(workers or worker_count())
 
 
 class _Reading:
@@ -74,8 +79,10 @@ class _Reading:
         sink: ChunkSink,
         chunk_bytes: int,
         cancel: CancelToken,
+        believe_zeroes: bool,
     ) -> None:
         self._disk = disk
+        self._believe_zeroes = believe_zeroes
         self._sink = sink
         self._size_bytes = disk.disk.size_bytes
         self._chunk_bytes = chunk_bytes
@@ -148,6 +155,9 @@ class _Reading:
 
     def _runs(self, mapper: DiskReader, item: ChunkRange) -> Iterator[tuple[ChunkRange, bool]]:
         """`item` split into runs of chunks that are known zeroes and runs that are not."""
+        if not self._believe_zeroes:
+            yield item, False
+            return
         step = max(1, _EXTENT_STEP_BYTES // self._chunk_bytes)
         for start in range(item.start, item.stop, step):
             stop = min(start + step, item.stop)

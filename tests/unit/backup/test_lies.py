@@ -167,3 +167,21 @@ def test_a_lie_found_by_a_run_that_fails_is_not_forgotten(chance: random.Random)
     assert [plan.mode for plan in result.plans] == [CaptureMode.COMPARE] * 2
     assert "in doubt" in result.plans[0].reason
     assert_repository_sound(engine.store, CREDENTIAL, engine.acknowledged)
+
+
+def test_holes_that_hold_data_are_found(chance: random.Random) -> None:
+    """A source that calls everything a hole loses the first backup; the next one reads it all."""
+    engine = Engine.create(disks={"vda": CHUNKS * CHUNK_BYTES})
+    disk = engine.vm.disks["vda"]
+    disk.write(0, chance.randbytes(disk.size_bytes))
+    disk.false_holes = True
+    lost = engine.back_up()
+    engine.acknowledged.pop(lost.manifest.id)
+    disk.write(0, b"a change")
+    found = engine.back_up()
+    assert found.plans[0].mode is CaptureMode.COMPARE
+    assert_disk(
+        engine.repository,
+        found.manifest.disks[0],
+        engine.acknowledged[found.manifest.id]["vda"],
+    )
