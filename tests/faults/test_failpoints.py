@@ -43,6 +43,7 @@ _PHASES = {
     "backup.before_promote": ["second"],
     "backup.after_promote": ["second"],
     "restore.before_rename": ["restore"],
+    "prune.between_deletes": ["prune"],
     "compact.before_tombstone": ["compact"],
     "compact.after_tombstone": ["compact"],
     "compact.before_delete": ["compact"],
@@ -66,7 +67,8 @@ def test_every_step_may_be_the_last(name: str, phase: str, kind: str, tmp_path: 
         _assert_creation_is_refused_or_whole(store)
         return
     acknowledged = parse_acknowledgements(output)
-    assert len(acknowledged) == {"first": 0, "second": 1, "restore": 2, "compact": 1}[phase]
+    expected = {"first": 0, "second": 1, "restore": 2, "prune": 1, "compact": 1}
+    assert len(acknowledged) == expected[phase]
     _assert_next_run_works(store, acknowledged, tmp_path, phase)
 
 
@@ -117,7 +119,7 @@ def _assert_next_run_works(
         store, CREDENTIAL, acknowledged, next_backup=engine.next_backup, no_writer=True
     )
     assert_repository_sound(store, CREDENTIAL, {**acknowledged, **engine.acknowledged})
-    assert phase == "compact" or not (folder / "restored.raw").exists()
+    assert phase in {"prune", "compact"} or not (folder / "restored.raw").exists()
     _assert_restore_works(store, folder / "restored.raw", content)
 
 

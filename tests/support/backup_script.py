@@ -3,10 +3,10 @@
     python -m tests.support.backup_script FOLDER [--arm NAME:KIND[:N] --at PHASE]
 
 Phases: `create`, `first` (a full backup of the fake hypervisor's VM), `second` (an incremental
-one), `restore` (one disk to FOLDER/restored.raw), `compact` (of what the first point alone needed,
-without grace). The failpoint is armed when its phase begins. Each point is acknowledged on
-standard output as a line of JSON right after its backup returned, and taken back before it is
-deleted.
+one), `restore` (one disk to FOLDER/restored.raw), `prune` (to the newest point), `compact` (of
+what the first point alone needed, without grace). The failpoint is armed when its phase begins.
+Each point is acknowledged on standard output as a line of JSON right after its backup returned,
+and taken back before it is deleted.
 Exit status 3 and the error's code on standard error when a typed error ended it.
 """
 
@@ -17,21 +17,23 @@ import json
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import arm
 from holdfast.core.progress import SilentProgress
+from holdfast.policy import RetentionRules
 from holdfast.repository import LocalStore
 from holdfast.repository.compact import CompactOptions, run_compact
+from holdfast.repository.prune import PruneScope, plan_prune, run_prune
 from holdfast.restore.disk import restore_disk
 from tests.support.engine import CHUNK_BYTES, Engine
 from tests.support.oracle import Digest
 from tests.support.sparse_bytes import SparseBytes
 
-PHASES = ("create", "first", "second", "restore", "compact")
+PHASES = ("create", "first", "second", "restore", "prune", "compact")
 TYPED_ERROR_STATUS = 3
 
 
@@ -89,10 +91,13 @@ def _live(folder: Path, specification: str, armed_phase: str) -> None:
         format="raw",
         cancel=CancelToken(),
     )
-    begin("compact")
+    begin("prune")
     first = min(engine.acknowledged)
     print(json.dumps({"point": first, "disks": None}), flush=True)
-    engine.repository.delete_point(first)
+    scope = PruneScope(rules=RetentionRules(keep_last=1), time_zone=UTC)
+    plan = plan_prune(engine.repository, scope, cancel=CancelToken(), progress=SilentProgress())
+    run_prune(engine.repository, plan, cancel=CancelToken(), progress=SilentProgress())
+    begin("compact")
     options = CompactOptions(grace=timedelta(), maximum_delete_share=1.0)
     run_compact(engine.repository, options, cancel=CancelToken(), progress=SilentProgress())
 

@@ -27,6 +27,8 @@ def point_document(point: RestorePoint) -> dict[str, Any]:
         "parent_id": manifest.parent_id,
         "consistency": manifest.consistency,
         "suspect": point.suspect or None,
+        "held": point.held or None,
+        "tags": list(manifest.tags),
         "size_bytes": manifest.size_bytes,
         "stored_bytes": manifest.stored_bytes,
         "disks": [
@@ -51,10 +53,13 @@ def point_document(point: RestorePoint) -> dict[str, Any]:
 
 def points_table(points: Sequence[RestorePoint]) -> str:
     """Newest last, as a log is read."""
-    head = ("POINT", "VM", "TAKEN (UTC)", "CAPTURED AS", "CONSISTENCY", "DISKS", "SIZE", "STORED")
+    head = (
+        *("POINT", "VM", "TAKEN (UTC)", "CAPTURED AS", "CONSISTENCY"),
+        *("DISKS", "SIZE", "STORED", "TAGS"),
+    )
     rows = [
         (
-            point.id + (" (in doubt)" if point.suspect else ""),
+            point.id + (" (in doubt)" if point.suspect else "") + (" (held)" if point.held else ""),
             point.manifest.vm.name,
             f"{point.manifest.captured_at:%Y-%m-%d %H:%M:%S}",
             point.manifest.captured_as,
@@ -64,6 +69,7 @@ def points_table(points: Sequence[RestorePoint]) -> str:
             ),
             format_bytes(point.manifest.size_bytes),
             format_bytes(point.manifest.stored_bytes),
+            " ".join(point.manifest.tags),
         )
         for point in points
     ]

@@ -10,6 +10,7 @@ import typer
 
 from holdfast import __version__
 from holdfast.cli.commands import backup, compact, demo, export, files, maintenance, points, restore
+from holdfast.cli.commands import prune as prune_commands
 from holdfast.cli.commands import repository as repository_commands
 from holdfast.cli.runtime import current_screen
 from holdfast.cli.screen import Screen
@@ -36,6 +37,9 @@ app.command("points")(points.points)
 app.command("restore")(restore.restore)
 app.command("export")(export.export)
 app.command("delete")(maintenance.delete)
+app.command("prune")(prune_commands.prune)
+app.command("hold")(prune_commands.hold)
+app.command("release")(prune_commands.release)
 app.command("compact")(compact.compact)
 app.command("check")(maintenance.check)
 app.command("demo")(demo.demo)

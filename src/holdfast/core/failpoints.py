@@ -39,6 +39,7 @@ FAILPOINTS: frozenset[str] = frozenset(
         "compact.before_delete",
         "compact.after_delete",
         "maintenance.between_indexes",
+        "prune.between_deletes",
     }
 )
 """Every failpoint there is; `failpoint` refuses other names, so a test can enumerate them."""

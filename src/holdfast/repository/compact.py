@@ -24,16 +24,15 @@ from holdfast.core.cancellation import CancelToken
 from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
-from holdfast.repository.errors import ClockSkew, CompactTooLarge
+from holdfast.repository.errors import CompactTooLarge
 from holdfast.repository.format.pack import pack_name
 from holdfast.repository.leases import oldest_lease
-from holdfast.repository.maintenance import Maintenance
+from holdfast.repository.maintenance import Maintenance, require_clocks_agree
 from holdfast.repository.mark import Marked, mark
 from holdfast.repository.repository import Repository
 from holdfast.repository.tombstones import Tombstone
 
 DEFAULT_GRACE = timedelta(hours=24)
-_CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +90,11 @@ class _Compact:
         self._report = CompactReport()
 
     def run(self) -> CompactReport:
-        self._check_clock()
+        require_clocks_agree(self._repository.store, self._repository.clock)
         self._delete_expired()
         if self._find_garbage() and not self._options.grace and not self._options.dry_run:
             self._delete_expired()
         return self._report
-
-    def _check_clock(self) -> None:
-        skew = self._repository.store.now() - self._repository.clock.now()
-        if abs(skew) > _CLOCK_SKEW:
-            raise ClockSkew(location=self._repository.location, skew_s=skew.total_seconds())
 
     # -- phase 1 --------------------------------------------------------------------------------
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from blake3 import blake3
 
+from holdfast.core.clock import Clock
 from holdfast.core.failpoints import failpoint
-from holdfast.repository.errors import ObjectDamaged, ObjectExists, ObjectMissing
+from holdfast.repository.errors import ClockSkew, ObjectDamaged, ObjectExists, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import PackTable, decode_index, encode_index
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.store.store import ObjectStore
+
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+def require_clocks_agree(store: ObjectStore, clock: Clock) -> None:
+    """Before anything is judged by its age. Raises ClockSkew."""
+    skew = store.now() - clock.now()
+    if abs(skew) > _CLOCK_SKEW:
+        raise ClockSkew(location=store.location, skew_s=skew.total_seconds())
 
 
 class Maintenance:

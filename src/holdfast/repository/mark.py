@@ -3,7 +3,7 @@ ends it with an error, never with "not needed"."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,25 @@ def mark(
     """
     manifests = _stable_points(repository)
     return _Marking(repository, frozenset(avoid), cancel, progress).run(manifests)
+
+
+def bytes_of_only(
+    repository: Repository,
+    points: Collection[str],
+    *,
+    cancel: CancelToken,
+    progress: ProgressSink,
+) -> int:
+    """Stored bytes of the chunks that these points need and no other.
+
+    When it returns, no point lacks a chunk. Raises what `mark` raises.
+    """
+    manifests = _stable_points(repository)
+    marking = _Marking(repository, frozenset(), cancel, progress)
+    others = marking.run([manifest for manifest in manifests if manifest.id not in points])
+    others_bytes = int(others.used_bytes().sum())
+    everything = marking.run([manifest for manifest in manifests if manifest.id in points])
+    return int(everything.used_bytes().sum()) - others_bytes
 
 
 def _stable_points(repository: Repository) -> list[Manifest]:
