@@ -394,6 +394,16 @@ def test_an_unreadable_manifest_stops_it(place: Place) -> None:
         place.plan()
 
 
+def test_a_manifest_damaged_since_the_plan_stops_it(place: Place) -> None:
+    """It may have been the only good one besides those that were to go."""
+    made = place.daily(3)
+    plan = place.plan()
+    place.memory.replace(f"points/{made[2]}", b"not a manifest")
+    with pytest.raises(ObjectDamaged):
+        place.run(plan)
+    assert len(list(place.memory.list("points/"))) == len(made)
+
+
 def test_missing_data_of_what_would_stay_stops_it(place: Place) -> None:
     """Or the last complete point might go, and one stay that cannot be restored."""
     made = place.daily(3)
