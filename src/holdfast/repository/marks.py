@@ -11,8 +11,8 @@ that cannot be read holds every point until it is released by name.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from holdfast.core.clock import Clock, format_time
@@ -40,31 +40,27 @@ class Suspects:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """One hold object. `points` is None when it cannot be read: then it holds every point."""
+    """One hold object."""
 
     id: str
-    points: frozenset[str] | None
     reason: str
-
-    def names(self, point_id: str) -> bool:
-        return self.points is None or point_id in self.points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holds:
     """The holds of a repository, less what was released."""
 
-    made: Sequence[Hold] = ()
-    released: frozenset[tuple[str, str]] = field(default=frozenset())
+    named: Mapping[str, Sequence[Hold]]
+    """By id of the points that a hold names."""
+    unreadable: Sequence[Hold]
+    """Each of them holds every point."""
+    released: frozenset[tuple[str, str]]
     """`(hold, point)` pairs."""
 
     def on(self, point_id: str) -> list[Hold]:
         """The holds in force on a point."""
-        return [
-            hold
-            for hold in self.made
-            if hold.names(point_id) and (hold.id, point_id) not in self.released
-        ]
+        holds = (*self.named.get(point_id, ()), *self.unreadable)
+        return [hold for hold in holds if (hold.id, point_id) not in self.released]
 
     def reason(self, point_id: str) -> str:
         """Why the point is held; empty when it is not."""
@@ -96,7 +92,8 @@ class Marks:
 
     def holds(self) -> Holds:
         """Raises StoreUnavailable, ObjectMissing."""
-        made: list[Hold] = []
+        named: dict[str, list[Hold]] = {}
+        unreadable: list[Hold] = []
         released: set[tuple[str, str]] = set()
         for info in self._store.list(_HOLDS):
             name = info.key.removeprefix(_HOLDS)
@@ -106,14 +103,15 @@ class Marks:
                 ended = _texts(document, "releases", key=info.key)
             except ObjectDamaged as error:
                 reason = f"{error.message}; which points it holds cannot be known"
-                made.append(Hold(id=name, points=None, reason=reason))
+                unreadable.append(Hold(id=name, reason=reason))
                 continue
             if ended:
                 released.update((hold, point) for hold in ended for point in points)
             else:
-                reason = str(document.get("reason", ""))
-                made.append(Hold(id=name, points=frozenset(points), reason=reason))
-        return Holds(made=made, released=frozenset(released))
+                hold = Hold(id=name, reason=str(document.get("reason", "")))
+                for point in points:
+                    named.setdefault(point, []).append(hold)
+        return Holds(named=named, unreadable=unreadable, released=frozenset(released))
 
     def suspect(self, points: Sequence[str], reason: str) -> None:
         """Put points in doubt. Durable on return."""

@@ -293,6 +293,21 @@ def test_a_hold_or_release_that_cannot_be_read_holds_everything(place: Place, wh
     assert not any(point.held for point in place.repository.points())
 
 
+def test_whatever_is_done_to_a_hold_it_does_not_let_go(place: Place) -> None:
+    (name,) = place.daily(1)
+    place.repository.hold([name], "why")
+    (key,) = (info.key for info in place.memory.list("holds/"))
+    sealed = place.memory.get(key)
+    altered = [
+        bytes([*sealed[:at], sealed[at] ^ 1, *sealed[at + 1 :]]) for at in range(len(sealed))
+    ]
+    for data in (b"", sealed[:-1], sealed + b"x", *altered):
+        place.memory.replace(key, data)
+        assert "cannot be known" in place.repository.point(name).held
+        with pytest.raises(PointHeld):
+            place.repository.delete_point(name)
+
+
 def test_a_hold_made_in_the_middle_of_a_prune_is_respected(place: Place) -> None:
     made = place.daily(4)
     plan = place.plan()
