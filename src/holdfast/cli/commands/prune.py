@@ -103,7 +103,7 @@ def prune(
             trust_old_times=trust_times,
         )
         if rules.is_empty:
-            problem = "no rule given: say what to keep with --keep-last, --keep-daily, …"
+            problem = "no rule given: say what to keep, as in --keep-last 7 --keep-monthly 12"
             raise InvalidInput(what="prune", problem=problem)
         scope = PruneScope(rules=rules, time_zone=_zone(time_zone), vm_name=name)
         opened = opening.open_repository(repository, passphrase_file, runtime.settings)
