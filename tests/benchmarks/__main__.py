@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, work: Path) -> int:
     vm, peer = _vm_tools(options, results)
     problems: list[str] = []
     try:
-        for number in range(options.repeat):
+        for number in range(0 if options.no_image else options.repeat):
             run_image_round(number, names, conditions, results)
         for number in range(options.repeat if vm else 0):
             run_vm_round(number, peer, conditions, results)
@@ -80,7 +80,10 @@ def _run(options: argparse.Namespace, work: Path) -> int:
     if options.json:
         write_json(options.json, results, machine, source, cold=cold, rounds=options.repeat)
     if options.profile:
-        _profile(source.path, work)
+        try:
+            _profile(source.path, work)
+        except CommandFailed as error:
+            problems.append(str(error))
     for problem in problems:
         _say(f"NOT MEASURED TO THE END: {problem}")
     return 1 if problems else 0
@@ -137,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "--warm", action="store_true", help="leave the page cache as it is (no root needed)"
     )
     parser.add_argument("--only", nargs="+", choices=list(IMAGE_TOOLS), help="tools on the image")
+    parser.add_argument("--no-image", action="store_true", help="leave the image out")
     parser.add_argument("--no-vm", action="store_true", help="leave the running VM out")
     parser.add_argument(
         "--roots", nargs="+", default=["/usr", "/opt"], help="folders to take the files from"
