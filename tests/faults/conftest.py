@@ -4,7 +4,6 @@ number of failing calls is a third of it. HOLDFAST_TEST_SEED chooses other momen
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,7 +17,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "moment" not in metafunc.fixturenames:
         return
     trials = int(os.environ.get("HOLDFAST_TEST_KILLS", _DEFAULT_KILLS))
-    if metafunc.cls is not None and metafunc.cls.__name__ == "TestErrors":
+    if metafunc.function.__name__ == "test_a_call_that_fails":
         trials //= 3
     whole = sum(operation.share for operation in OPERATIONS)
     values: list[object] = []
@@ -37,6 +36,6 @@ def seed() -> str:
 
 
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     require_strace()
     return Ground(tmp_path_factory.mktemp("ground"))
