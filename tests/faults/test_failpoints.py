@@ -19,27 +19,36 @@ import pytest
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.failpoints import FAILPOINTS
+from holdfast.core.progress import SilentProgress
 from holdfast.repository import LocalStore, Repository
 from holdfast.repository.errors import NotARepository, RepositoryIncomplete
+from holdfast.repository.repair import repair_repository
+from holdfast.repository.verify import VerifyOptions, verify_repository
 from holdfast.restore.disk import restore_disk
-from tests.support.backup_script import TYPED_ERROR_STATUS, main, parse_acknowledgements
+from tests.support.backup_script import (
+    COPY_CREDENTIAL,
+    TYPED_ERROR_STATUS,
+    copy_to,
+    main,
+    parse_acknowledgements,
+)
 from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine
 from tests.support.fake_driver import FakeDriver
 from tests.support.oracle import Digest, assert_repository_sound
 
 _PHASES = {
     "local_store.after_temp_fsync": ["create", "second"],
-    "local_store.after_link": ["create", "second"],
+    "local_store.after_link": ["create", "second", "copy"],
     "repository.after_config": ["create"],
     "repository.after_key_slot": ["create"],
     "lease.after_acquire": ["first", "second"],
     "backup.after_snapshot": ["second"],
     "pack.before_put": ["second"],
-    "pack.after_put": ["second"],
+    "pack.after_put": ["second", "repair", "copy"],
     "index.before_put": ["second"],
     "index.after_put": ["second"],
     "point.before_commit": ["second"],
-    "point.after_commit": ["first", "second"],
+    "point.after_commit": ["first", "second", "copy"],
     "backup.before_promote": ["second"],
     "backup.after_promote": ["second"],
     "restore.before_rename": ["restore"],
@@ -49,7 +58,16 @@ _PHASES = {
     "compact.before_delete": ["compact"],
     "compact.after_delete": ["compact"],
     "maintenance.between_indexes": ["compact"],
+    "verify.after_record": ["verify"],
+    "repair.before_index": ["repair"],
+    "repair.after_index": ["repair"],
+    "copy.before_point": ["copy"],
+    "copy.before_commit": ["copy"],
+    "keys.between_slots": ["keys"],
 }
+_AFTER_COMPACT = {"verify", "repair", "copy", "keys"}
+_RESTORED = {"prune", "compact", *_AFTER_COMPACT}
+"""Phases that come after the restore."""
 _CASES = [(name, phase) for name in sorted(FAILPOINTS) for phase in _PHASES.get(name, ["second"])]
 
 
@@ -67,9 +85,11 @@ def test_every_step_may_be_the_last(name: str, phase: str, kind: str, tmp_path: 
         _assert_creation_is_refused_or_whole(store)
         return
     acknowledged = parse_acknowledgements(output)
-    expected = {"first": 0, "second": 1, "restore": 2, "prune": 1, "compact": 1}
-    assert len(acknowledged) == expected[phase]
+    expected = {"first": 0, "second": 1, "restore": 2}
+    assert len(acknowledged) == expected.get(phase, 1)
     _assert_next_run_works(store, acknowledged, tmp_path, phase)
+    if phase in _AFTER_COMPACT:
+        _assert_repair_and_copy_work(store, tmp_path, acknowledged)
 
 
 def _run(arguments: Sequence[str], folder: Path) -> tuple[int | None, str, str]:
@@ -119,7 +139,7 @@ def _assert_next_run_works(
         store, CREDENTIAL, acknowledged, next_backup=engine.next_backup, no_writer=True
     )
     assert_repository_sound(store, CREDENTIAL, {**acknowledged, **engine.acknowledged})
-    assert phase in {"prune", "compact"} or not (folder / "restored.raw").exists()
+    assert phase in _RESTORED or not (folder / "restored.raw").exists()
     _assert_restore_works(store, folder / "restored.raw", content)
 
 
@@ -134,4 +154,22 @@ def _assert_restore_works(store: LocalStore, output: Path, content: bytes) -> No
     )
     assert output.read_bytes() == content
     others = {path.name for path in output.parent.iterdir()}
-    assert others <= {"repository", "restored.raw", "again.raw"}
+    assert others <= {"repository", "copy", "restored.raw", "again.raw"}
+
+
+def _assert_repair_and_copy_work(
+    store: LocalStore, folder: Path, acknowledged: dict[str, dict[str, Digest]]
+) -> None:
+    """Whatever was broken off, the same commands come to their end now, and lose nothing."""
+    repository = Repository.open(store, CREDENTIAL)
+    verify_repository(repository, VerifyOptions(), cancel=CancelToken(), progress=SilentProgress())
+    repair_repository(repository, None, cancel=CancelToken(), progress=SilentProgress())
+    repository = Repository.open(store, CREDENTIAL)
+    found = verify_repository(
+        repository, VerifyOptions(), cancel=CancelToken(), progress=SilentProgress()
+    )
+    assert not found.losses
+    if not (folder / "copy" / "config").exists() or (folder / "copy" / "sentinel").exists():
+        target = copy_to(folder / "copy", repository)
+        assert set(target.point_ids()) == set(repository.point_ids())
+        assert_repository_sound(target.store, COPY_CREDENTIAL, acknowledged, no_writer=True)

@@ -4,7 +4,9 @@
 
 Phases: `create`, `first` (a full backup of the fake hypervisor's VM), `second` (an incremental
 one), `restore` (one disk to FOLDER/restored.raw), `prune` (to the newest point), `compact` (of
-what the first point alone needed, without grace). The failpoint is armed when its phase begins.
+what the first point alone needed, without grace), `verify` (with a pack damaged in a place that
+costs no data), `repair`, `copy` (to FOLDER/copy), `keys` (the key is changed, and changed back).
+The failpoint is armed when its phase begins.
 Each point is acknowledged on standard output as a line of JSON right after its backup returned,
 and taken back before it is deleted.
 Exit status 3 and the error's code on standard error when a typed error ended it.
@@ -25,15 +27,32 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import arm
 from holdfast.core.progress import SilentProgress
 from holdfast.policy import RetentionRules
-from holdfast.repository import LocalStore
+from holdfast.repository import Credential, LocalStore, Repository
 from holdfast.repository.compact import CompactOptions, run_compact
+from holdfast.repository.copy import copy_points
+from holdfast.repository.errors import NotARepository
 from holdfast.repository.prune import PruneScope, plan_prune, run_prune
+from holdfast.repository.repair import repair_repository
+from holdfast.repository.verify import VerifyOptions, verify_repository
 from holdfast.restore.disk import restore_disk
-from tests.support.engine import CHUNK_BYTES, Engine
+from tests.support.damage import flip_bit, pack_files
+from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine
 from tests.support.oracle import Digest
 from tests.support.sparse_bytes import SparseBytes
 
-PHASES = ("create", "first", "second", "restore", "prune", "compact")
+COPY_CREDENTIAL = Credential(kind="recovery", secret=bytes(range(1, 33)))
+PHASES = (
+    "create",
+    "first",
+    "second",
+    "restore",
+    "prune",
+    "compact",
+    "verify",
+    "repair",
+    "copy",
+    "keys",
+)
 TYPED_ERROR_STATUS = 3
 
 
@@ -100,6 +119,37 @@ def _live(folder: Path, specification: str, armed_phase: str) -> None:
     begin("compact")
     options = CompactOptions(grace=timedelta(), maximum_delete_share=1.0)
     run_compact(engine.repository, options, cancel=CancelToken(), progress=SilentProgress())
+    begin("verify")
+    _damage_a_footer(folder / "repository")
+    verify_repository(
+        engine.repository, VerifyOptions(), cancel=CancelToken(), progress=SilentProgress()
+    )
+    begin("repair")
+    repair_repository(engine.repository, None, cancel=CancelToken(), progress=SilentProgress())
+    begin("copy")
+    copy_to(folder / "copy", engine.repository)
+    begin("keys")
+    for old, new in ((CREDENTIAL, COPY_CREDENTIAL), (COPY_CREDENTIAL, CREDENTIAL)):
+        with engine.repository.begin_maintenance():
+            engine.repository.key_slots.change(old, new)
+
+
+def copy_to(path: Path, source: Repository) -> Repository:
+    """Every point, to a repository that is created when there is none."""
+    store = LocalStore(path)
+    store.prepare()
+    try:
+        target = Repository.open(store, COPY_CREDENTIAL)
+    except NotARepository:
+        target, _ = Repository.create(store, COPY_CREDENTIAL, chunk_bytes=CHUNK_BYTES)
+    copy_points(source, target, source.points(), cancel=CancelToken(), progress=SilentProgress())
+    return target
+
+
+def _damage_a_footer(root: Path) -> None:
+    """Its chunks are still found through the index."""
+    path = pack_files(root)[0]
+    flip_bit(path, path.stat().st_size * 8 - 1)
 
 
 def _acknowledge(point_id: str, disks: Mapping[str, object]) -> None:

@@ -130,7 +130,9 @@ class _MapSink:
         chunk_id = self._session.chunk_id(view)
         with self._lock:
             before = self._before(index)
-        stored = 0 if chunk_id == before else self._session.store_chunk(chunk_id, view)
+        # Unchanged is stored again when it lies in packs only that are damaged or are to go.
+        is_kept = chunk_id == before and self._session.is_kept(chunk_id)
+        stored = 0 if is_kept else self._session.store_chunk(chunk_id, view)
         with self._lock:
             if chunk_id != before:
                 self._target.set(index, chunk_id)

@@ -33,6 +33,7 @@ from holdfast.repository import (
     Repository,
     RestorePoint,
     VmRecord,
+    damage_to_heal,
 )
 
 
@@ -153,7 +154,7 @@ class _Run:
             plan = plan_disk(
                 captured.disk,
                 captured.changes,
-                _parent_disk(parent, record),
+                self._parent_disk(parent, record),
                 chunk_bytes=session.chunk_bytes,
                 full_requested=self.options.full,
             )
@@ -169,6 +170,20 @@ class _Run:
                 )
             )
         return backups
+
+    def _parent_disk(
+        self, parent: RestorePoint | None, record: DiskRecord | None
+    ) -> ParentDisk | None:
+        if parent is None or record is None:
+            return None
+        pack, map_damaged = damage_to_heal(self.repository, record)
+        return ParentDisk(
+            point_id=parent.id,
+            size_bytes=record.size_bytes,
+            suspect=parent.suspect,
+            damage=f"pack {pack[:16]} is damaged" if pack else "",
+            map_damaged=map_damaged,
+        )
 
     def _move_bytes(
         self, backups: Sequence[DiskBackup], history: Sequence[RestorePoint]
@@ -280,12 +295,6 @@ def _tokens(parent: RestorePoint | None) -> dict[str, ChangeToken]:
 
 def _parent_records(parent: RestorePoint | None) -> Mapping[str, DiskRecord]:
     return {disk.key: disk for disk in parent.manifest.disks} if parent else {}
-
-
-def _parent_disk(parent: RestorePoint | None, record: DiskRecord | None) -> ParentDisk | None:
-    if parent is None or record is None:
-        return None
-    return ParentDisk(point_id=parent.id, size_bytes=record.size_bytes, suspect=parent.suspect)
 
 
 def _disk_record(backup: DiskBackup, root: tuple[bytes, int]) -> DiskRecord:

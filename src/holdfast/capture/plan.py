@@ -28,6 +28,10 @@ class ParentDisk:
     size_bytes: int
     suspect: str = ""
     """Why its content is in doubt; empty when it is not."""
+    damage: str = ""
+    """What is damaged of its stored data, in words; empty when nothing is known to be."""
+    map_damaged: bool = False
+    """The damage is in the record of which chunks it has: there is nothing to compare with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +95,8 @@ def _choose(
         return CaptureMode.FULL, "this repository has no earlier point of this disk"
     if full_requested:
         return CaptureMode.FULL, "a full backup was asked for"
-    if parent.suspect:
-        return CaptureMode.COMPARE, f"the last point is in doubt: {parent.suspect}"
+    if parent.damage or parent.suspect:
+        return _choose_over_doubt(parent)
     if parent.size_bytes != disk.size_bytes:
         before, after = format_bytes(parent.size_bytes), format_bytes(disk.size_bytes)
         return CaptureMode.COMPARE, f"the disk was resized from {before} to {after}"
@@ -100,6 +104,13 @@ def _choose(
         return CaptureMode.COMPARE, changes.reason
     changed = format_bytes(total_length(changes.extents))
     return CaptureMode.CHANGED, f"{changed} changed since point {parent.point_id[:13]}"
+
+
+def _choose_over_doubt(parent: ParentDisk) -> tuple[CaptureMode, str]:
+    if not parent.damage:
+        return CaptureMode.COMPARE, f"the last point is in doubt: {parent.suspect}"
+    mode = CaptureMode.FULL if parent.map_damaged else CaptureMode.COMPARE
+    return mode, f"{parent.damage}: reading everything to heal it"
 
 
 def _well_formed(changes: Changes, size_bytes: int) -> Changes:

@@ -10,6 +10,7 @@ from holdfast.cli.screen import table
 from holdfast.core.clock import format_time
 from holdfast.core.units import format_bytes
 from holdfast.repository import RestorePoint
+from holdfast.repository.losses import PointLoss
 
 
 def point_document(point: RestorePoint) -> dict[str, Any]:
@@ -74,3 +75,44 @@ def points_table(points: Sequence[RestorePoint]) -> str:
         for point in points
     ]
     return table(head, rows, right=(6, 7))
+
+
+def loss_document(loss: PointLoss) -> dict[str, Any]:
+    return {
+        "id": loss.point_id,
+        "vm": loss.vm_name,
+        "restorable_in_full": loss.is_readable,
+        "problem": loss.problem or None,
+        "lost_bytes": loss.lost_bytes,
+        "disks": [
+            {
+                "key": disk.disk.key,
+                "lost": [
+                    {"offset": extent.offset, "length": extent.length} for extent in disk.extents
+                ],
+            }
+            for disk in loss.disks
+        ],
+        "artifacts": list(loss.artifacts),
+    }
+
+
+def loss_lines(losses: Sequence[PointLoss]) -> list[str]:
+    """For a person: every byte range that is lost."""
+    lines: list[str] = []
+    for loss in losses:
+        if loss.is_readable:
+            lines.append(
+                f"  point {loss.point_id} of {loss.vm_name}: restores in full, but needs chunks "
+                "that only damaged packs hold"
+            )
+            continue
+        what = loss.problem or f"{format_bytes(loss.lost_bytes)} cannot be read"
+        lines.append(f"  point {loss.point_id} of {loss.vm_name or 'an unknown VM'}: {what}")
+        for disk in loss.disks:
+            lines.extend(
+                f"    {disk.disk.key}: {extent.length} bytes from byte {extent.offset}"
+                for extent in disk.extents
+            )
+        lines.extend(f"    {name} cannot be read" for name in loss.artifacts)
+    return lines

@@ -39,6 +39,12 @@ FAILPOINTS: frozenset[str] = frozenset(
         "compact.before_delete",
         "compact.after_delete",
         "maintenance.between_indexes",
+        "verify.after_record",
+        "keys.between_slots",
+        "repair.before_index",
+        "repair.after_index",
+        "copy.before_point",
+        "copy.before_commit",
         "prune.between_deletes",
     }
 )

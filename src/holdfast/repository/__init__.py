@@ -2,7 +2,8 @@
 
 Callers use what is exported here. Inside: `format/` is the on-disk format (pure), `store/` where
 objects are durable, `packs` and `session` the write path (the commit is in `session.commit`),
-`chunks`, `index` and `disk_map` the read path, `leases` who is writing, `check` what is sound.
+`chunks`, `index` and `disk_map` the read path, `leases` who is writing, `check` and `verify` what
+is sound, `repair` what saves the rest, `copy` points to another repository, `access` who opens it.
 Only `Repository.delete_point` deletes a point; only maintenance deletes packs.
 """
 
@@ -17,6 +18,7 @@ from holdfast.repository.format.point import (
     check_tag,
 )
 from holdfast.repository.format.recovery_kit import is_recovery_key, parse_recovery_key
+from holdfast.repository.losses import damage_to_heal
 from holdfast.repository.repository import Repository, RestorePoint, read_config
 from holdfast.repository.session import BackupSession
 from holdfast.repository.store.local import LocalStore
@@ -40,6 +42,7 @@ __all__ = [
     "StoreOptions",
     "VmRecord",
     "check_tag",
+    "damage_to_heal",
     "is_recovery_key",
     "is_s3_url",
     "new_store",

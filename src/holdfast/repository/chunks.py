@@ -55,6 +55,10 @@ class ChunkReader:
         self._lock = threading.Lock()
         self._codecs = Codecs()
 
+    def id_of(self, kind: ChunkType, plaintext: bytes | bytearray | memoryview) -> bytes:
+        """The id that this content has in this repository."""
+        return self._ids.of(kind, plaintext)
+
     def locate(self, chunk_id: bytes, kind: ChunkType) -> ChunkLocation:
         """Raises ChunkMissing, also for a chunk of another type."""
         location = self._index.find(chunk_id) or self._find_again(chunk_id)
@@ -67,11 +71,11 @@ class ChunkReader:
         ChunkMissing, ObjectMissing, ObjectDamaged."""
         location = self.locate(chunk_id, kind)
         try:
-            return self._fetch(location)
+            return self.fetch(location)
         except (ObjectMissing, ObjectDamaged) as error:
             for other in self._elsewhere(location):
                 with suppress(ObjectMissing, ObjectDamaged):
-                    return self._fetch(other)
+                    return self.fetch(other)
             raise error from None
 
     def read_many(self, chunk_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -98,9 +102,14 @@ class ChunkReader:
                 yield item.meta.chunk_id, plain
 
     def open(self, location: ChunkLocation, stored: bytes | memoryview) -> bytes:
-        """Plaintext of sealed bytes that were fetched already."""
+        """Plaintext of sealed bytes that were fetched already. Raises ObjectDamaged."""
+        return self.open_with(self._cipher_of(location.pack_hash), location, stored)
+
+    def open_with(
+        self, cipher: ChunkCipher, location: ChunkLocation, stored: bytes | memoryview
+    ) -> bytes:
+        """`open` for a caller that has the pack's cipher."""
         key = pack_name(location.pack_hash)
-        cipher = self._cipher_of(location.pack_hash, key)
         try:
             payload = cipher.open(location.meta, stored)
             plain = unpack_payload(location.meta, payload, self._codecs.decompressor)
@@ -114,11 +123,6 @@ class ChunkReader:
             problem = f"the chunk at byte {location.offset} is not the one it should be"
             raise ObjectDamaged(key=key, problem=problem)
         return plain
-
-    def _fetch(self, location: ChunkLocation) -> bytes:
-        key = pack_name(location.pack_hash)
-        stored = self._store.get_range(key, location.offset, location.stored_bytes)
-        return self.open(location, stored)
 
     def _elsewhere(self, bad: ChunkLocation) -> Iterator[ChunkLocation]:
         """Other places of the chunk: a compact run may have moved it since the index was read, or
@@ -136,9 +140,17 @@ class ChunkReader:
                 self._recovered = True
         return self._index.find(chunk_id)
 
-    def _cipher_of(self, pack_hash: bytes, key: str) -> ChunkCipher:
+    def fetch(self, location: ChunkLocation) -> bytes:
+        """The chunk from this very place. Raises ObjectMissing, ObjectDamaged."""
+        stored = self._store.get_range(
+            pack_name(location.pack_hash), location.offset, location.stored_bytes
+        )
+        return self.open(location, stored)
+
+    def _cipher_of(self, pack_hash: bytes) -> ChunkCipher:
         cipher = self._by_pack.get(pack_hash)
         if cipher is None:
+            key = pack_name(pack_hash)
             header = self._store.get_range(key, 0, HEADER_BYTES)
             salt = decode_header(header, self._repository_id, key=key)
             with self._lock:

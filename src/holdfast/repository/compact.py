@@ -111,7 +111,10 @@ class _Compact:
         hashes = [pack_hash for pack_hash, _ in marked.view.packs]
         alive = marked.exists & np.array([name not in dead for name in hashes], dtype=np.bool_)
         unneeded = np.flatnonzero((used == 0) & alive)
-        sparse = np.flatnonzero((used > 0) & (used < sizes * self._options.minimum_fill) & alive)
+        damaged = self._repository.proofs.damaged()
+        # What a damaged pack still gives is for `repair` to save.
+        movable = alive & np.array([name not in damaged for name in hashes], dtype=np.bool_)
+        sparse = np.flatnonzero((used > 0) & (used < sizes * self._options.minimum_fill) & movable)
         self._report.rewritten_packs = len(sparse)
         going = [*unneeded.tolist(), *sparse.tolist()]
         self._report.tombstoned_packs = len(going)

@@ -145,7 +145,7 @@ class ChunkIndex:
         while position < len(index.prefixes) and int(index.prefixes[position]) == prefix:
             row = index.rows[position]
             if row["rest"].tobytes() == chunk_id[8:]:
-                yield self._location(row, chunk_id)
+                yield _location(self._packs, row, chunk_id)
             position += 1
         if index is not self._sorted:
             # It may have moved from the dictionary to the rows between the two looks.
@@ -154,6 +154,10 @@ class ChunkIndex:
     def doubt(self, packs: Iterable[bytes]) -> None:
         """These packs may go away (tombstones) or are damaged: nothing new may rely on them."""
         self._doubtful = self._doubtful | frozenset(packs)
+
+    @property
+    def has_doubts(self) -> bool:
+        return bool(self._doubtful)
 
     def view(self) -> IndexView:
         """Everything known as arrays, for going through all of it at once."""
@@ -209,19 +213,27 @@ class ChunkIndex:
         order = np.argsort(joined, kind="stable")
         self._sorted = _Sorted(joined[order], np.concatenate(blocks)[order])
 
-    def _location(self, row: Any, chunk_id: bytes) -> ChunkLocation:
-        stored = int(row["stored"])
-        return ChunkLocation(
-            pack_hash=self._packs[int(row["pack"])][0],
-            offset=int(row["offset"]),
-            stored_bytes=stored & _STORED_MASK,
-            meta=ChunkMeta(
-                chunk_id=chunk_id,
-                type=ChunkType(stored >> _TYPE_SHIFT),
-                codec=Codec(stored >> _CODEC_SHIFT & 1),
-                plain_bytes=int(row["plain"]),
-            ),
-        )
+
+def location_at(view: IndexView, position: int) -> ChunkLocation:
+    """The chunk in one row of a view."""
+    row = view.rows[position]
+    chunk_id = int(view.prefixes[position]).to_bytes(8, "big") + row["rest"].tobytes()
+    return _location(view.packs, row, chunk_id)
+
+
+def _location(packs: Sequence[tuple[bytes, int]], row: Any, chunk_id: bytes) -> ChunkLocation:
+    stored = int(row["stored"])
+    return ChunkLocation(
+        pack_hash=packs[int(row["pack"])][0],
+        offset=int(row["offset"]),
+        stored_bytes=stored & _STORED_MASK,
+        meta=ChunkMeta(
+            chunk_id=chunk_id,
+            type=ChunkType(stored >> _TYPE_SHIFT),
+            codec=Codec(stored >> _CODEC_SHIFT & 1),
+            plain_bytes=int(row["plain"]),
+        ),
+    )
 
 
 def locations_of(table: PackTable) -> Sequence[ChunkLocation]:

@@ -108,8 +108,12 @@ class _Marking:
         hashes = [pack_hash for pack_hash, _ in self._view.packs]
         stored = {pack_hash for pack_hash, _ in repository.pack_tables.packs()}
         self._exists = np.array([name in stored for name in hashes], dtype=np.bool_)
-        wanted = [name in stored and name not in avoid for name in hashes]
-        self._preferred = np.array(wanted, dtype=np.bool_)
+        damaged = repository.proofs.damaged()
+        sound = [name in stored and name not in damaged for name in hashes]
+        wanted = [ok and name not in avoid for ok, name in zip(sound, hashes, strict=True)]
+        # A sound pack that is to go before a damaged one: it may hold the only good copy.
+        tiers = (wanted, sound)
+        self._tiers = (*(np.array(tier, dtype=np.bool_) for tier in tiers), self._exists)
         self._pages: set[bytes] = set()
         self._pending: list[bytes] = []
         self._pending_count = 0
@@ -157,11 +161,11 @@ class _Marking:
         ids = np.frombuffer(b"".join(self._pending), dtype=np.uint8).reshape(-1, ID_BYTES)
         self._pending, self._pending_count = [], 0
         ids = ids[ids.any(axis=1)]
-        found = self._view.positions(ids, self._preferred)
-        lost = np.flatnonzero(found < 0)
-        if len(lost):
-            found[lost] = self._view.positions(ids[lost], self._exists)
-            missing = np.flatnonzero(found < 0)
-            if len(missing):
-                raise ChunkMissing(chunk=ids[missing[0]].tobytes().hex())
+        found = np.full(len(ids), -1, dtype=np.int64)
+        for usable in self._tiers:
+            lost = np.flatnonzero(found < 0)
+            found[lost] = self._view.positions(ids[lost], usable)
+        missing = np.flatnonzero(found < 0)
+        if len(missing):
+            raise ChunkMissing(chunk=ids[missing[0]].tobytes().hex())
         self._used[found] = True

@@ -55,6 +55,22 @@ class PackTables:
         entries = decode_table(cipher, header, stored, count, pack_bytes, key=key)
         return PackTable(pack_hash=pack_hash, pack_bytes=pack_bytes, entries=entries)
 
+    def parse(self, pack_hash: bytes, stored: memoryview) -> tuple[PackTable, ChunkCipher]:
+        """The table of a whole pack in memory, checked, and the cipher of its chunks. Raises
+        ObjectDamaged."""
+        key = pack_name(pack_hash)
+        pack_bytes = len(stored)
+        if pack_bytes < HEADER_BYTES + FOOTER_BYTES:
+            raise ObjectDamaged(key=key, problem=f"it is only {pack_bytes} bytes long")
+        header = bytes(stored[:HEADER_BYTES])
+        salt = decode_header(header, self._repository_id, key=key)
+        table_bytes, count = decode_footer(bytes(stored[-FOOTER_BYTES:]), pack_bytes, key=key)
+        end = pack_bytes - FOOTER_BYTES
+        cipher = ChunkCipher(self._repository_id, self._master, salt)
+        sealed = bytes(stored[end - table_bytes : end])
+        entries = decode_table(cipher, header, sealed, count, pack_bytes, key=key)
+        return PackTable(pack_hash=pack_hash, pack_bytes=pack_bytes, entries=entries), cipher
+
     def unknown(self, known: Container[bytes]) -> Iterator[PackTable]:
         """Tables of the packs outside `known`; damaged packs are passed over, for whoever needs a
         chunk of theirs will find it missing."""

@@ -67,6 +67,11 @@ class BackupSession:
         """Id of a chunk of disk data, to compare with a parent's before storing it."""
         return self._ids.of(ChunkType.DATA, plaintext)
 
+    def is_kept(self, chunk_id: bytes) -> bool:
+        """Whether a pack that can be relied on holds the chunk. Always true while no pack is in
+        doubt, so ask it of chunks that the repository is known to have only."""
+        return not self._index.has_doubts or self._index.find_kept(chunk_id) is not None
+
     def store_chunk(self, chunk_id: bytes, plaintext: bytes | bytearray | memoryview) -> int:
         """Bytes newly stored; 0 when the chunk is known. The buffer stays the caller's."""
         return self._writer.store_known(ChunkType.DATA, chunk_id, plaintext)
@@ -87,6 +92,10 @@ class BackupSession:
             for start in range(0, len(data), step)
         ]
         return ArtifactRecord(name=name, size_bytes=len(data), chunks=tuple(chunks))
+
+    def flush(self) -> None:
+        """Make every chunk so far durable and readable. Call when no `store_chunk` is running."""
+        self._writer.flush()
 
     def commit(self, manifest: Manifest) -> None:
         """Make the point exist. On return it is durable and visible; on any error it is neither.
