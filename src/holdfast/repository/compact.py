@@ -14,7 +14,7 @@ that disagree, or more to delete than a fifth of the packs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
 from holdfast.repository.errors import CompactTooLarge
 from holdfast.repository.format.pack import pack_name
-from holdfast.repository.leases import oldest_lease
+from holdfast.repository.leases import CLOCK_STEP, oldest_lease
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree
 from holdfast.repository.mark import Marked, mark
 from holdfast.repository.repository import Repository
@@ -121,16 +121,20 @@ class _Compact:
         self._report.tombstoned_bytes = int(sizes[going].sum()) if going else 0
         if not going or self._options.dry_run:
             return bool(going)
-        self._rewrite(marked, sparse.tolist())
+        staying = alive.copy()
+        staying[going] = False
+        leaving = [name for name, stays in zip(hashes, staying, strict=True) if not stays]
+        self._rewrite(marked, sparse.tolist(), leaving)
         failpoint("compact.before_tombstone")
         # A crash before this line leaves copies that the next run finds unneeded.
         self._repository.tombstones.put([hashes[number] for number in going])
         failpoint("compact.after_tombstone")
         return True
 
-    def _rewrite(self, marked: Marked, packs: Sequence[int]) -> None:
-        """Copy the needed chunks of sparse packs into new ones, durable and indexed on return."""
-        writer = self._maintenance.writer(marked.view.packs[number][0] for number in packs)
+    def _rewrite(self, marked: Marked, packs: Sequence[int], leaving: Sequence[bytes]) -> None:
+        """Copy the needed chunks of sparse packs into new ones, durable and indexed on return. That
+        one lies in another pack that is `leaving`, or gone, saves no chunk from being copied."""
+        writer = self._maintenance.writer(leaving)
         for number in packs:
             self._cancel.check()
             self._progress.update(Progress(phase="rewriting packs"))
@@ -162,7 +166,8 @@ class _Compact:
             self._report.deleted_packs = len(going)
             self._report.deleted_bytes = sum(going.values())
             return
-        self._delete(going)
+        gone = {marked.view.packs[number][0] for number in np.flatnonzero(~marked.exists).tolist()}
+        self._delete(going, gone)
         for stone in expired:
             self._repository.tombstones.remove(stone)
 
@@ -176,7 +181,7 @@ class _Compact:
             age = now - stone.written_at
             if age < self._options.grace:
                 self._report.waiting.append(f"{len(stone.packs)} packs wait for the grace period")
-            elif oldest is not None and oldest <= stone.written_at:
+            elif oldest is not None and oldest <= stone.written_at + CLOCK_STEP:
                 self._report.waiting.append(f"{len(stone.packs)} packs wait for a running backup")
             else:
                 expired.append(stone)
@@ -186,11 +191,12 @@ class _Compact:
         if going > max(1, packs * self._options.maximum_delete_share):
             raise CompactTooLarge(packs=going, all_packs=packs, size=format_bytes(size_bytes))
 
-    def _delete(self, going: dict[bytes, int]) -> None:
+    def _delete(self, going: dict[bytes, int], gone: Collection[bytes]) -> None:
         """The index forgets the packs before they go: a crash in between leaves packs that no
-        index names and a tombstone that names them, for the next run."""
+        index names and a tombstone that names them, for the next run. What it still names of the
+        `gone` ones goes with them."""
         self._maintenance.confirm()
-        self._maintenance.replace_index(without=going.keys())
+        self._maintenance.replace_index(without={*going, *gone})
         failpoint("compact.before_delete")
         for number, (pack_hash, size) in enumerate(going.items()):
             self._cancel.check()

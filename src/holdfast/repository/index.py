@@ -89,6 +89,7 @@ class ChunkIndex:
         self._recent_tables: list[PackTable] = []
         self._unnamed: dict[bytes, PackTable] = {}
         self._doubtful: frozenset[bytes] = frozenset()
+        self._leaving: frozenset[bytes] = frozenset()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -155,6 +156,13 @@ class ChunkIndex:
         """These packs may go away (tombstones) or are damaged: nothing new may rely on them."""
         self._doubtful = self._doubtful | frozenset(packs)
 
+    def forget(self, packs: Iterable[bytes]) -> None:
+        """These packs are gone or about to go: nothing new may rely on them, and no index object
+        may name them again, or writers to come would rely on them."""
+        leaving = frozenset(packs)
+        self._leaving = self._leaving | leaving
+        self.doubt(leaving)
+
     @property
     def has_doubts(self) -> bool:
         return bool(self._doubtful)
@@ -182,7 +190,7 @@ class ChunkIndex:
         process, by whichever run, or read from the packs themselves. A point may refer to any of
         them, so they go into the next index object."""
         with self._lock:
-            return list(self._unnamed.values())
+            return [table for pack, table in self._unnamed.items() if pack not in self._leaving]
 
     def now_named(self, tables: Iterable[PackTable]) -> None:
         """An index object that names these packs is durable."""

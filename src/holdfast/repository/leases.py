@@ -37,6 +37,9 @@ from holdfast.repository.store.store import ObjectInfo, ObjectStore
 MAINTENANCE = "maintenance"
 """The resource of the one process that may delete packs."""
 TTL_S = 60.0
+CLOCK_STEP = timedelta(minutes=5)
+"""How far the storage's clock may be set without a pack being deleted too early."""
+_AGELESS = datetime(1, 1, 2, tzinfo=UTC)
 _REFRESH_S = 12.0
 _GENERATION = re.compile(r"[0-9a-f]{16}")
 
@@ -155,10 +158,14 @@ class Lease:
             raise LeaseLost(what=self._what) from error
         now = self._written_at()
         before, self._confirmed_at = self._confirmed_at, now
-        if before is None or now - before > timedelta(seconds=TTL_S):
+        if before is None or now - before >= timedelta(seconds=TTL_S):
             # Nobody took it, but others were free to treat it as expired in between.
             self._lost = True
             raise LeaseLost(what=self._what)
+        if now < before:
+            # The storage's clock was set back, so that the first generation may bear a time that
+            # is still to come, and the lease look younger than it is: it has no age from here on.
+            self._started = format_time(_AGELESS)
 
     def _written_at(self) -> datetime:
         """When the generation just put was made, proven to be the newest. Raises LeaseLost.
@@ -228,7 +235,8 @@ class Lease:
 def oldest_lease(store: ObjectStore, sealer: Sealer, now: datetime) -> datetime | None:
     """When the longest-held living lease of a writer was taken, by the storage's clock.
 
-    An expired lease does not count: its holder can prove nothing any more and commits nothing.
+    An expired lease does not count: its holder can prove nothing any more and commits nothing. It
+    counts for a while longer, so that a storage whose clock is set forward lets none expire early.
     Raises ObjectDamaged for a fresh lease that cannot be read.
     """
     newest: dict[str, ObjectInfo] = {}
@@ -240,15 +248,16 @@ def oldest_lease(store: ObjectStore, sealer: Sealer, now: datetime) -> datetime 
             newest[resource] = info
     started: list[datetime] = []
     for info in newest.values():
-        if now - info.modified >= timedelta(seconds=TTL_S):
+        if now - info.modified >= timedelta(seconds=TTL_S) + CLOCK_STEP:
             continue
         try:
             record = read_lease(store, sealer, info.key)
         except ObjectMissing:
             # Refreshed since the listing: living, and of unknown age.
-            return datetime.min.replace(tzinfo=UTC)
+            return _AGELESS
         if not (record.released or record.process_is_dead()):
-            started.append(parse_time(record.started) if record.started else info.modified)
+            began = parse_time(record.started) if record.started else info.modified
+            started.append(began if began <= now else _AGELESS)
     return min(started, default=None)
 
 

@@ -67,16 +67,19 @@ class Maintenance:
             self._index.now_named(tables)
 
     def replace_index(self, *, without: Collection[bytes]) -> None:
-        """New index objects in place of those that name packs in `without` (or are damaged).
+        """New index objects in place of those that name packs in `without` (or are damaged), and
+        no new one names them.
 
         The new ones are durable before the old ones go; a crash in between leaves both, which is
         harmless.
         """
+        self._index.forget(without)
+        self.put_index()
         for info in list(self._store.list("index/")):
             try:
                 tables = decode_index(self._read_index(info.key), key=info.key)
             except ObjectDamaged:
-                tables = []  # what it named is in the unnamed packs by now
+                tables = []  # what it named was unnamed, and has just been put
             kept = [table for table in tables if table.pack_hash not in without]
             if tables and len(kept) == len(tables):
                 continue

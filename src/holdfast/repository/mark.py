@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.progress import Progress, ProgressSink
-from holdfast.repository.errors import ChunkMissing
+from holdfast.repository.errors import ChunkMissing, ObjectMissing
 from holdfast.repository.format.pack import ID_BYTES, ZERO_ID, ChunkType
 from holdfast.repository.format.point import DiskRecord, Manifest
 from holdfast.repository.index import IndexView
@@ -83,12 +83,17 @@ def bytes_of_only(
 
 def _stable_points(repository: Repository) -> list[Manifest]:
     """All manifests, listed again until two listings agree, so that one that appears while they
-    are read is not missed."""
+    are read is not missed. Begun anew when a point was deleted meanwhile."""
     before: list[str] | None = None
     while True:
         names = repository.point_ids()
         if names == before:
-            return [repository.manifest(name) for name in names]
+            try:
+                return [repository.manifest(name) for name in names]
+            except ObjectMissing:
+                if names == repository.point_ids():
+                    raise
+                names = None
         before = names
 
 

@@ -102,7 +102,8 @@ class Repository:
         self._sealer = Sealer(self._id_bytes, master)
         self._ids = ChunkIds(master)
         self._index = ChunkIndex()
-        self._index_loaded: set[str] = set()
+        self._index_packs: dict[str, list[bytes]] = {}
+        """The packs that each index object names, of those that were read and are still there."""
         self.marks = Marks(store, self._sealer, clock)
         self.tombstones = Tombstones(store, self._sealer, clock)
         self.proofs = Proofs(store, self._sealer, clock)
@@ -297,13 +298,36 @@ class Repository:
         Call after listing points, never before: an index object is durable before the point that
         needs it, so whoever saw the point finds its chunks.
         """
-        for info in self._store.list("index/"):
-            if info.key in self._index_loaded:
+        missing = ""
+        while True:
+            try:
+                self._load_listed_index()
+            except ObjectMissing as error:
+                if error.key == missing:
+                    raise
+                missing = error.key  # compact replaced it since the listing
+                continue
+            return self._index
+
+    def _load_listed_index(self) -> None:
+        listed = [info.key for info in self._store.list("index/")]
+        loaded = self._index_packs
+        self._index_packs = {key: loaded[key] for key in listed if key in loaded}
+        for key in listed:
+            if key in loaded:
                 continue
             with suppress(ObjectDamaged):  # a cache: what it names is found in the packs
-                self._index.load(decode_index(self.read_index_object(info.key), key=info.key))
-                self._index_loaded.add(info.key)
-        return self._index
+                tables = decode_index(self.read_index_object(key), key=key)
+                self._index.load(tables)
+                self._index_packs[key] = [table.pack_hash for table in tables]
+
+    def _forget_what_went(self) -> None:
+        """Tell the index which packs compact has deleted since this instance read of them."""
+        named = {pack for packs in self._index_packs.values() for pack in packs}
+        uncertain = self._index.packs.keys() - named
+        if uncertain:
+            stored = {pack for pack, _ in self.pack_tables.packs()}
+            self._index.forget(uncertain - stored)
 
     def _recover_index(self) -> None:
         """Read the tables of the packs that no readable index names."""
@@ -343,10 +367,12 @@ class Repository:
         )
         lease = Lease(self._store, self._sealer, self._clock, resource, vm_name).acquire()
         try:
-            index = self.load_index()
-            # After the lease was taken: see tombstones.
+            # In this order. A tombstone written after the lease waits for it. One that was removed
+            # before it could be read here has its packs out of the index that is read after it.
             for stone in self.tombstones.all():
-                index.doubt(stone.packs)
+                self._index.forget(stone.packs)
+            index = self.load_index()
+            self._forget_what_went()
             index.doubt(self.proofs.damaged())
             if isinstance(self._store, LocalStore):
                 self._store.remove_leftovers(older_than_s=_LEFTOVER_AGE_S)

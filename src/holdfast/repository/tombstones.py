@@ -13,7 +13,7 @@ from datetime import datetime
 
 from holdfast.core.clock import Clock
 from holdfast.core.ids import uuid7
-from holdfast.repository.errors import ObjectDamaged
+from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.pack import ID_BYTES
 from holdfast.repository.store.store import ObjectStore
@@ -36,12 +36,18 @@ class Tombstones:
         self._clock = clock
 
     def all(self) -> list[Tombstone]:
-        """Raises ObjectDamaged: a tombstone that cannot be read could hide what may go away."""
+        """Raises ObjectDamaged: a tombstone that cannot be read could hide what may go away.
+
+        One that is removed meanwhile is passed over: its packs are gone by now, and an index that
+        is read after this call does not name them.
+        """
         found: list[Tombstone] = []
         for info in self._store.list("tombstones/"):
-            plain = self._sealer.open(
-                Kind.TOMBSTONE, info.key, self._store.get(info.key), key=info.key
-            )
+            try:
+                stored = self._store.get(info.key)
+            except ObjectMissing:
+                continue
+            plain = self._sealer.open(Kind.TOMBSTONE, info.key, stored, key=info.key)
             if len(plain) % ID_BYTES:
                 raise ObjectDamaged(key=info.key, problem="it is not a row of pack names")
             packs = [plain[at : at + ID_BYTES] for at in range(0, len(plain), ID_BYTES)]
