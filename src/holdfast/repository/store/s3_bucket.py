@@ -15,7 +15,7 @@ Enter at `Bucket`. What a repository may rest on is in `s3`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -34,7 +34,13 @@ from holdfast.repository.errors import (
     StoreUnavailable,
 )
 from holdfast.repository.store.s3_access import S3Access, S3Location
-from holdfast.repository.store.s3_faults import Kind, RequestFailed, RetryPolicy, request
+from holdfast.repository.store.s3_faults import (
+    Attempts,
+    Kind,
+    RequestFailed,
+    RetryPolicy,
+    request,
+)
 from holdfast.repository.store.s3_listing import ListedObject, list_all
 from holdfast.repository.store.store import Buffer, ObjectInfo
 
@@ -51,7 +57,7 @@ _list_pages = cast(
     obstore.list,  # pyright: ignore[reportUnknownMemberType]
 )
 _list_level = cast(
-    "Callable[[Client, str | None], object]",
+    "Callable[[Client, str | None], Mapping[str, Sequence[object]]]",
     obstore.list_with_delimiter,  # pyright: ignore[reportUnknownMemberType]
 )
 
@@ -90,6 +96,7 @@ class Bucket:
         self._policy = policy
         self._timeouts = timeouts
         self._clients: dict[float, Client] = {}
+        self._answered = False
         self._lock = threading.Lock()
         self._client(0)  # a setting that obstore refuses is said now
 
@@ -150,7 +157,7 @@ class Bucket:
         found = list_all(
             lambda after: _list_pages(client, path, offset=after, chunk_size=_PAGE),
             exists=lambda path: self.exists(path[start:]),
-            prove_empty=self._require_answer,
+            shows_anything=self._shows_anything,
             policy=self._policy,
         )
         try:
@@ -171,10 +178,11 @@ class Bucket:
         except ObjectMissing:
             return False
 
-    def _require_answer(self) -> None:
-        """Before a listing counts as empty: the service must still list the top of the store."""
+    def _shows_anything(self) -> bool:
+        """Whether the top level of the store has an object or a folder."""
         client, path = self._client(0), self._where.path("") or None
-        self._ask("", lambda: _list_level(client, path))
+        level = self._ask("", lambda: _list_level(client, path))
+        return bool(level["objects"] or level["common_prefixes"])
 
     def _missing_by_head(self, name: str) -> HoldfastError:
         """What a 404 to HEAD means. That answer has no body and may be a missing bucket's or a
@@ -196,7 +204,14 @@ class Bucket:
             raise self._error(failed, name) from None
 
     def _request(self, act: Callable[[], _T], *, is_head: bool = False) -> _T:
-        return request(self._policy, act, is_head=is_head)
+        attempts = Attempts(self._policy, answered=self._answered)
+        try:
+            done = request(attempts, act, is_head=is_head)
+        except RequestFailed as failed:
+            self._answered = self._answered or failed.fault.kind is not Kind.PASSING
+            raise
+        self._answered = True
+        return done
 
     def _error(self, failed: RequestFailed, name: str) -> HoldfastError:
         match failed.fault.kind:

@@ -28,6 +28,11 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})")
 _TRANSPORT = re.compile(r"in [0-9.]+[a-zµ]+ - (.{1,200})")
+_CAUSE = re.compile(
+    r'message: "([^"]{1,80})"|(dns error|TimedOut|certificate[^"]{1,80}|operation timed out)'
+)
+"""In the part of the text that is for programmers; taken from there for want of a better place,
+and only where no answer came, so that no answer is quoted."""
 
 _PASSING_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
 _PASSING_CODES = {
@@ -102,9 +107,11 @@ class Fault:
 class RetryPolicy:
     """Waits grow twofold from `first_delay_s` to `longest_delay_s`, with jitter. No attempt begins
     later than `patience_s` after the first failure: a lease lasts 60 s without a refresh, so a
-    backup gains nothing from more."""
+    backup gains nothing from more. Before the service has answered once in this process, a wrong
+    address is likelier than a pause: then `first_patience_s`."""
 
     patience_s: float = 60.0
+    first_patience_s: float = 5.0
     first_delay_s: float = 0.2
     longest_delay_s: float = 8.0
 
@@ -122,8 +129,9 @@ class RequestFailed(Exception):
 class Attempts:
     """The attempts of one operation."""
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, policy: RetryPolicy, *, answered: bool = True) -> None:
         self._policy = policy
+        self._patience_s = policy.patience_s if answered else policy.first_patience_s
         self.restart()
 
     def restart(self) -> None:
@@ -139,7 +147,7 @@ class Attempts:
         if self._first_failure is None:
             self._first_failure = now
         pause_s = self._delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-        if now + pause_s > self._first_failure + self._policy.patience_s:
+        if now + pause_s > self._first_failure + self._patience_s:
             raise RequestFailed(fault, unclear=True)
         time.sleep(pause_s)
         self._delay_s = min(2 * self._delay_s, self._policy.longest_delay_s)
@@ -148,9 +156,8 @@ class Attempts:
 _T = TypeVar("_T")
 
 
-def request(policy: RetryPolicy, act: Callable[[], _T], *, is_head: bool = False) -> _T:
+def request(attempts: Attempts, act: Callable[[], _T], *, is_head: bool = False) -> _T:
     """Carry out one request, again while that can help. Raises RequestFailed."""
-    attempts = Attempts(policy)
     while True:
         try:
             return act()
@@ -161,7 +168,7 @@ def request(policy: RetryPolicy, act: Callable[[], _T], *, is_head: bool = False
 def fault_of(error: Exception, *, is_head: bool = False) -> Fault:
     """Never by obstore's class alone: it calls every 409 an existing object and every 404, a
     missing bucket's or a proxy's page included, a missing one."""
-    text = str(error).partition("\n\nDebug source:")[0]
+    text, _, details = str(error).partition("\n\nDebug source:")
     if isinstance(error, InvalidPathError):
         remedy = "Give the repository a prefix of its own, and move what is not Holdfast's"
         return Fault(kind=Kind.REFUSED, problem=text[:300], remedy=remedy)
@@ -170,7 +177,7 @@ def fault_of(error: Exception, *, is_head: bool = False) -> Fault:
     code = code_match[1] if code_match else ""
     if not status and isinstance(error, AlreadyExistsError):
         status = 412
-    problem = _problem(text, status, code)
+    problem = _problem(text, status, code) if status else _transport_problem(text, details)
     remedy = _REMEDIES.get(code) or _STATUS_REMEDIES.get(status, "")
     return Fault(kind=_kind(status, code, is_head=is_head), problem=problem, remedy=remedy)
 
@@ -192,9 +199,13 @@ def _kind(status: int, code: str, *, is_head: bool) -> Kind:
 
 def _problem(text: str, status: int, code: str) -> str:
     message = _MESSAGE.search(text)
-    if status:
-        parts = [f"HTTP {status}", code, html.unescape(message[1]).strip() if message else ""]
-        return " ".join(part for part in parts if part)
+    parts = [f"HTTP {status}", code, html.unescape(message[1]).strip() if message else ""]
+    return " ".join(part for part in parts if part)
+
+
+def _transport_problem(text: str, details: str) -> str:
     transport = _TRANSPORT.search(text)
     said = transport[1] if transport else text.removeprefix("Generic S3 error: ")[:200]
-    return said.replace("\n", " ")
+    cause = _CAUSE.search(details)
+    why = f" ({cause[1] or cause[2]})" if cause else ""
+    return said.replace("\n", " ") + why

@@ -3,7 +3,8 @@
 obstore takes any answer without a continuation token for the last page: a page cut short by its
 server, and an HTML page of a proxy (seen as no key at all). So the end is never believed but
 proven: the server is asked once more from before the last key, and must show that key and nothing
-behind it. Costs one more request a listing, in constant memory.
+behind it; an empty listing must be empty twice, while something else in the store is shown. Costs
+one more request a listing, two when there is nothing, in constant memory.
 
 Enter at `list_all`.
 """
@@ -29,6 +30,11 @@ class ListedObject(TypedDict):
     size: int
     last_modified: datetime
 
+
+_EMPTY = 2
+_ALL_EMPTY = 4
+"""Answers without a key in a row that are believed: while the store shows something else, and when
+it shows nothing at all, as before its first object."""
 
 Ask = Callable[[str | None], Iterable[Sequence[ListedObject]]]
 """Pages of the objects whose paths come after the given one, in the server's order."""
@@ -68,14 +74,15 @@ def list_all(
     ask: Ask,
     *,
     exists: Callable[[str], bool],
-    prove_empty: Callable[[], None],
+    shows_anything: Callable[[], bool],
     policy: RetryPolicy,
 ) -> Iterator[ListedObject]:
-    """Every object once. `exists` is asked when the last one is not shown again, `prove_empty`
-    when there was none; it raises if that cannot be. Raises RequestFailed."""
+    """Every object once. `exists` is asked when the last one is not shown again, `shows_anything`
+    (in the whole store) when there was none. Raises RequestFailed."""
     order = _Order()
     attempts = Attempts(policy)
     before: str | None = None
+    empty = 0
     while True:
         last, seen_last, progress = order.last, order.last is None, False
         round_order = _Order()
@@ -102,8 +109,9 @@ def list_all(
         if progress:
             attempts.restart()
         elif last is None:
-            prove_empty()
-            return
+            empty += 1
+            if empty >= _ALL_EMPTY or (empty >= _EMPTY and shows_anything()):
+                return
         elif seen_last or not exists(last):  # deleted since: legal
             return
         else:

@@ -1,0 +1,128 @@
+"""Backups through a service that fails at random, judged by the oracle without the faults.
+
+Each trial is a full and an incremental backup of a small VM and a read of what they stored, under
+one seed. A run may fail, with an error of ours; what it acknowledged must be there, nothing half
+may be visible, and the next backup succeeds without help. `HOLDFAST_TEST_S3_TRIALS` runs more.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from holdfast.core.errors import HoldfastError
+from holdfast.core.units import KIB
+from holdfast.repository import Repository
+from holdfast.repository.errors import LeaseHeld
+from holdfast.repository.store.s3_access import S3Location
+from holdfast.repository.store.s3_bucket import Timeouts
+from holdfast.repository.store.s3_faults import RetryPolicy
+from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine, small_packs
+from tests.support.oracle import assert_repository_sound, read_point
+from tests.support.s3_fault_proxy import FaultProxy, S3Fault
+from tests.support.seaweedfs import S3Server, new_location
+
+_TRIALS = int(os.environ.get("HOLDFAST_TEST_S3_TRIALS", "200"))
+_GROUPS = 10
+_RATES = (0.02, 0.05, 0.1, 0.2, 0.35)
+_POLICY = RetryPolicy(
+    patience_s=0.15, first_patience_s=0.15, first_delay_s=0.001, longest_delay_s=0.02
+)
+_TIMEOUTS = Timeouts(by_bytes=(), longest_s=0.4)
+_LASTING = (S3Fault.FORBIDDEN, S3Fault.SKEWED, S3Fault.ERROR_503, S3Fault.LIST_STALE)
+"""Faults that, once begun, stay to the end of the run."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What happened in a group of trials: a test in which nothing fails proves nothing."""
+
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+
+    def require_both(self) -> None:
+        failed = sum(count for name, count in self.outcomes.items() if name != "done")
+        assert self.outcomes["done"], f"no backup succeeded: {self.outcomes}"
+        assert failed, f"no backup failed: {self.outcomes}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(_GROUPS))
+def test_no_fault_of_the_service_loses_a_point(
+    server: S3Server, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    small_packs(monkeypatch)
+    tally = Tally()
+    where, engine = _new_engine(server)
+    for seed in range(group, _TRIALS, _GROUPS):
+        generator = random.Random(seed)
+        through = server.store(where, endpoint=proxy.endpoint, policy=_POLICY, timeouts=_TIMEOUTS)
+        proxy.server_ahead = timedelta(minutes=generator.choice((0, 0, 16, -16)))
+        _plan(proxy, seed, generator)
+        for run in range(2):
+            _change(engine, generator)
+            try:
+                repository = Repository.open(through, CREDENTIAL)
+                engine.back_up(repository=repository, full=run == 0 and seed % 3 == 0)
+                read_point(repository, repository.points()[-1])
+                tally.outcomes["done"] += 1
+            except HoldfastError as error:
+                tally.outcomes[error.code] += 1
+        proxy.calm()
+        proxy.server_ahead = timedelta()
+        lease_is_left = not _judge(engine, seed)
+        if lease_is_left or tally.outcomes.pop(LeaseHeld.code, 0):
+            # A fault kept a lease from being given up, and its holder, this process, lives on.
+            where, engine = _new_engine(server)
+    print(f"outcomes {dict(tally.outcomes)}, faults {dict(proxy.requests)}")
+    tally.require_both()
+
+
+def _new_engine(server: S3Server) -> tuple[S3Location, Engine]:
+    where = new_location()
+    disks = {"vda": 40 * CHUNK_BYTES, "vdb": 64 * KIB + 511}
+    return where, Engine.create(server.store(where), disks=disks)
+
+
+def _plan(proxy: FaultProxy, seed: int, generator: random.Random) -> None:
+    """Passing faults at some rate; in some trials one that stays from some request on."""
+    proxy.randomly(seed, generator.choice(_RATES))
+    if generator.random() >= 0.3:
+        return
+    lasting, begins = generator.choice(_LASTING), generator.randrange(60)
+    at_random, before = proxy.plan, proxy.requests.total()
+    proxy.plan = lambda request: (
+        lasting if proxy.requests.total() - before > begins else at_random(request)
+    )
+
+
+def _change(engine: Engine, generator: random.Random) -> None:
+    for disk in engine.vm.disks.values():
+        offset = generator.randrange(disk.size_bytes - 512)
+        length = min(generator.randrange(512, 5 * CHUNK_BYTES), disk.size_bytes - offset)
+        disk.write(offset, generator.randbytes(length))
+
+
+def _judge(engine: Engine, seed: int) -> bool:
+    """False when all is sound but a lease is left."""
+    try:
+        assert_repository_sound(
+            engine.store,
+            CREDENTIAL,
+            engine.acknowledged,
+            next_backup=None if seed % 2 else engine.next_backup,
+        )
+    except AssertionError as error:
+        if isinstance(error.__cause__, LeaseHeld):
+            return False  # everything else was judged before
+        raise AssertionError(f"seed {seed}: {error}") from error
+    # What is acknowledged once is read in every later trial; keep that short.
+    while len(engine.acknowledged) > 4:
+        oldest = min(engine.acknowledged)
+        Repository.open(engine.store, CREDENTIAL).delete_point(oldest)
+        del engine.acknowledged[oldest]
+    return True
