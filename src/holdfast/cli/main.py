@@ -10,8 +10,11 @@ import typer
 
 from holdfast import __version__
 from holdfast.cli.commands import backup, compact, demo, export, files, maintenance, points, restore
+from holdfast.cli.commands import copy as copy_commands
+from holdfast.cli.commands import key as key_commands
 from holdfast.cli.commands import prune as prune_commands
 from holdfast.cli.commands import repository as repository_commands
+from holdfast.cli.commands import verify as verify_commands
 from holdfast.cli.runtime import current_screen
 from holdfast.cli.screen import Screen
 from holdfast.core.errors import Category, HoldfastError, InvalidInput
@@ -31,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(repository_commands.app, name="repository")
+app.add_typer(key_commands.app, name="key")
 app.add_typer(files.app, name="files")
 app.command("backup")(backup.backup)
 app.command("points")(points.points)
@@ -42,6 +46,9 @@ app.command("hold")(prune_commands.hold)
 app.command("release")(prune_commands.release)
 app.command("compact")(compact.compact)
 app.command("check")(maintenance.check)
+app.command("verify")(verify_commands.verify)
+app.command("repair")(verify_commands.repair)
+app.command("copy")(copy_commands.copy)
 app.command("demo")(demo.demo)
 
 

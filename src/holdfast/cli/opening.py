@@ -44,15 +44,32 @@ def open_repository(
     return Repository.open(store, _credential(passphrase_file, settings))
 
 
+def open_with_credential(
+    location: str, passphrase_file: Path | None, settings: Settings
+) -> tuple[Repository, Credential]:
+    """For changing what opens the repository: also what opened it now."""
+    store = open_store(location, _store_options(location, settings, cached=False))
+    read_config(store)
+    credential = _credential(passphrase_file, settings)
+    return Repository.open(store, credential), credential
+
+
+def new_passphrase(file: Path | None) -> Credential:
+    """A further passphrase: from the file, or asked for twice. Never the one of the settings,
+    which is that of today."""
+    text = read_passphrase(file) if file else _ask_twice("New repository passphrase: ")
+    if is_recovery_key(text):
+        problem = "begins like a recovery key and would be taken for one"
+        raise InvalidInput(what="new passphrase", problem=problem)
+    return Credential.passphrase(text)
+
+
 def new_repository_credential(passphrase_file: Path | None, settings: Settings) -> Credential:
     """A new passphrase: from the file, or asked for twice."""
     path = passphrase_file or settings.passphrase_file
     if path is not None:
         return Credential.passphrase(read_passphrase(path))
-    first = _ask("New repository passphrase: ")
-    if first != _ask("The same again: "):
-        raise InvalidInput(what="passphrase", problem="the two are not the same")
-    return Credential.passphrase(first)
+    return Credential.passphrase(_ask_twice("New repository passphrase: "))
 
 
 def new_store(location: str, settings: Settings) -> ObjectStore:
@@ -107,6 +124,13 @@ def _credential(passphrase_file: Path | None, settings: Settings) -> Credential:
     path = passphrase_file or settings.passphrase_file
     text = read_passphrase(path) if path else _ask("Repository passphrase or recovery key: ")
     return parse_recovery_key(text) if is_recovery_key(text) else Credential.passphrase(text)
+
+
+def _ask_twice(prompt: str) -> str:
+    first = _ask(prompt)
+    if first != _ask("The same again: "):
+        raise InvalidInput(what="passphrase", problem="the two are not the same")
+    return first
 
 
 def _ask(prompt: str) -> str:

@@ -61,7 +61,7 @@ def create(
         except ObjectExists as error:
             raise TargetExists(path=store.location) from error
         if recovery_kit is not None:
-            _save_kit(recovery_kit, kit)
+            save_kit(recovery_kit, kit)
         document = {
             "repository_id": repository.id,
             "location": repository.location,
@@ -74,7 +74,11 @@ def create(
             if recovery_kit
             else kit
         )
-        text = f"Created repository {repository.id} in {repository.location}.\n\n{where}"
+        text = (
+            f"Created repository {repository.id} in {repository.location}.\n\n{where}\n\n"
+            "A lost passphrase cannot be recovered or reset by anybody. Without it and without the "
+            "recovery kit\nevery backup in this repository is lost: keep both, in different places."
+        )
         runtime.screen.result(document, text)
 
 
@@ -89,7 +93,8 @@ def _chunk_bytes(text: str) -> int:
     return size
 
 
-def _save_kit(path: Path, kit: str) -> None:
+def save_kit(path: Path, kit: str) -> None:
+    """To a new file that only its owner may read."""
     folder = path.absolute().parent
     LocalStore(folder).prepare()
     with open(path, "x", opener=_private) as file:
