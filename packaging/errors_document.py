@@ -58,7 +58,7 @@ def main() -> int:
     text = render()
     if "--check" in sys.argv:
         if _TARGET.read_text() != text:
-            print("docs/errors.md is out of date: run `make docs`", file=sys.stderr)
+            sys.stderr.write("docs/errors.md is out of date: run `make docs`\n")
             return 1
         return 0
     _TARGET.write_text(text)

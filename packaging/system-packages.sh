@@ -9,6 +9,7 @@ packages=(
     libvirt-daemon-system libvirt-clients             # a local KVM host
     qemu-system-x86 qemu-utils                        # guests, qemu-nbd, qemu-img
     nbdkit nbdkit-plugin-python                       # export of restore points
+    tzdata                                            # time zones of retention
     bubblewrap util-linux                             # sandbox for guest file systems
     linux-image-cloud-amd64 busybox-static qemu-guest-agent cpio zstd  # the demo's guest
     e2fsprogs xfsprogs btrfs-progs ntfs-3g dosfstools mtools gdisk parted lvm2  # test disks
