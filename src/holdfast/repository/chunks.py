@@ -78,6 +78,18 @@ class ChunkReader:
                     return self.fetch(other)
             raise error from None
 
+    def read_known(self, chunk_id: bytes, kind: ChunkType = ChunkType.DATA) -> bytes:
+        """`read` for a caller that has completed the index and expects damage: looks for no packs
+        that the index lacks, which would list them all for every chunk that is lost."""
+        problem: ObjectMissing | ObjectDamaged | None = None
+        for location in self._index.find_all(chunk_id):
+            if location.meta.type is kind:
+                try:
+                    return self.fetch(location)
+                except (ObjectMissing, ObjectDamaged) as error:
+                    problem = error
+        raise problem or ChunkMissing(chunk=chunk_id.hex())
+
     def read_many(self, chunk_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """`(id, plaintext)` of each data chunk, in the order they lie in the packs. Neighbours
         are fetched with one request of at most `FETCH_BYTES`."""

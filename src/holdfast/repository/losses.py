@@ -8,7 +8,6 @@ before it is called lost: a damaged pack can usually still give most of its chun
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,12 +183,11 @@ class Doubts:
         return known
 
     def _try(self, chunk_id: bytes, kind: ChunkType) -> bool:
-        for location in self._index.find_all(chunk_id):
-            if location.meta.type is kind:
-                with suppress(*DAMAGE):
-                    self._repository.chunks.fetch(location)
-                    return True
-        return False
+        try:
+            self._repository.chunks.read_known(chunk_id, kind)
+        except DAMAGE:
+            return False
+        return True
 
     def loss(self, disk: DiskRecord) -> DiskLoss:
         """What of the disk cannot be read."""

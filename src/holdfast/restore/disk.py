@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from holdfast.core.progress import Progress, ProgressSink, SilentProgress
 from holdfast.core.units import KIB, MIB
 from holdfast.repository import DiskRecord, Repository
 from holdfast.repository.errors import ObjectDamaged
+from holdfast.restore.holes import DAMAGE, Hole, join_holes, readable_chunks
 from holdfast.restore.targets import Target, TargetWriter, new_target
 
 _BATCH_BYTES = 8 * MIB
@@ -33,6 +34,12 @@ class DiskRestore:
     size_bytes: int
     written_bytes: int
     duration_s: float
+    holes: Sequence[Hole] = ()
+    """What could not be read and holds zeroes instead; only ever with `fill_holes`."""
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.holes
 
 
 def restore_disk(
@@ -44,22 +51,27 @@ def restore_disk(
     cancel: CancelToken,
     workers: int = 3,
     progress: ProgressSink | None = None,
+    fill_holes: bool = False,
 ) -> DiskRestore:
     """Write the disk to a new image. It appears under `output` only when every chunk was verified
-    and the file is durable.
+    and the file is durable. With `fill_holes`, what cannot be read becomes zeroes, and the result
+    names every such range.
 
     `Repository.load_index` must have been called since the point was read. Raises TargetExists,
     OutOfSpace, the repository's integrity errors, Cancelled; then nothing is left at `output`.
     """
     started_s = SystemClock().monotonic_s()
+    if fill_holes:
+        repository.complete_index()
     with new_target(output, format, disk.size_bytes) as target:
-        copy = _Copy(repository, disk, target, cancel, progress or SilentProgress())
+        copy = _Copy(repository, disk, target, cancel, progress or SilentProgress(), fill_holes)
         copy.run(workers)
     return DiskRestore(
         path=output,
         size_bytes=disk.size_bytes,
         written_bytes=copy.written_bytes,
         duration_s=SystemClock().monotonic_s() - started_s,
+        holes=join_holes(copy.holes),
     )
 
 
@@ -71,6 +83,7 @@ class _Copy:
         target: Target,
         cancel: CancelToken,
         progress: ProgressSink,
+        fill_holes: bool,
     ) -> None:
         self._chunks = repository.chunks
         self._chunk_bytes = repository.chunk_bytes
@@ -79,7 +92,13 @@ class _Copy:
         self._cancel = cancel
         self._progress = progress
         self._map = repository.disk_map(disk)
-        self._source = self._map.data_chunks()
+        self._fill_holes = fill_holes
+        self.holes: list[Hole] = []
+        self._source = (
+            readable_chunks(self._map, self._chunk_bytes, disk.size_bytes, self.holes)
+            if fill_holes
+            else self._map.data_chunks()
+        )
         self._lock = threading.Lock()
         self._failed = threading.Event()
         self._errors: list[BaseException] = []
@@ -117,7 +136,8 @@ class _Copy:
         for index, chunk_id in batch:
             places.setdefault(chunk_id, []).append(index)
         written = 0
-        for chunk_id, data in self._chunks.read_many(list(places)):
+        chunks = self._read_each(places) if self._fill_holes else self._read_all(places)
+        for chunk_id, data in chunks:
             for index in places[chunk_id]:
                 written += self._write(writer, index, data)
         with self._lock:
@@ -129,6 +149,26 @@ class _Copy:
                     total_bytes=self._disk.size_bytes,
                 )
             )
+
+    def _read_all(self, places: Mapping[bytes, Sequence[int]]) -> Iterator[tuple[bytes, bytes]]:
+        return self._chunks.read_many(list(places))
+
+    def _read_each(self, places: Mapping[bytes, Sequence[int]]) -> Iterator[tuple[bytes, bytes]]:
+        """Chunk by chunk, so that one that cannot be read costs no other; such become holes."""
+        for chunk_id, indexes in places.items():
+            try:
+                data = self._chunks.read_known(chunk_id)
+            except DAMAGE as error:
+                self._note_holes(indexes, error.message)
+                continue
+            yield chunk_id, data
+
+    def _note_holes(self, indexes: Sequence[int], problem: str) -> None:
+        with self._lock:
+            for index in indexes:
+                offset = index * self._chunk_bytes
+                length = min(self._chunk_bytes, self._disk.size_bytes - offset)
+                self.holes.append(Hole(offset=offset, length=length, problem=problem))
 
     def _write(self, writer: TargetWriter, index: int, data: bytes) -> int:
         offset = index * self._chunk_bytes

@@ -23,21 +23,21 @@ from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine, small_packs
 from tests.support.oracle import assert_repository_sound
 
 _OTHER = Credential(kind="recovery", secret=bytes(range(1, 33)))
-_CHUNKS = 1200
+_CHUNKS = 600
 
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Two points; the second changed a sixth, grew one disk and zeroed a part."""
-    small_packs(monkeypatch, 16 * KIB)
+    small_packs(monkeypatch, 32 * KIB)
     store = LocalStore(tmp_path / "repository")
     store.prepare()
     made = Engine.create(store, disks={"vda": _CHUNKS * CHUNK_BYTES, "vdb": 10 * CHUNK_BYTES + 512})
     chance = random.Random(3)
-    made.vm.disks["vda"].write(0, chance.randbytes(1000 * CHUNK_BYTES))
+    made.vm.disks["vda"].write(0, chance.randbytes(560 * CHUNK_BYTES))
     made.vm.disks["vdb"].write(100, chance.randbytes(5 * CHUNK_BYTES))
     made.back_up()
-    made.vm.disks["vda"].write(700 * CHUNK_BYTES, chance.randbytes(200 * CHUNK_BYTES))
+    made.vm.disks["vda"].write(450 * CHUNK_BYTES, chance.randbytes(100 * CHUNK_BYTES))
     made.vm.disks["vda"].write(20 * CHUNK_BYTES, bytes(50 * CHUNK_BYTES))
     made.vm.disks["vdb"].resize(70 * CHUNK_BYTES)
     made.vm.disks["vdb"].write(60 * CHUNK_BYTES, b"end")
@@ -114,11 +114,11 @@ def test_a_copy_of_smaller_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_only_what_is_missing_is_sent(engine: Engine, target: Repository) -> None:
     first = _copy(engine, target, only=1)
-    assert first.read_bytes > 1000 * CHUNK_BYTES
+    assert first.read_bytes > 500 * CHUNK_BYTES
     second = _copy(engine, target)
     assert len(second.present) == len(second.copied) == 1
-    assert 200 * CHUNK_BYTES < second.read_bytes < 220 * CHUNK_BYTES
-    assert second.stored_bytes < 300 * CHUNK_BYTES
+    assert 100 * CHUNK_BYTES < second.read_bytes < 120 * CHUNK_BYTES
+    assert second.stored_bytes < 150 * CHUNK_BYTES
     again = _copy(engine, target)
     assert (again.copied, again.read_bytes, again.stored_bytes) == ([], 0, 0)
     _assert_copy(engine, target)

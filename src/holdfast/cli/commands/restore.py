@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,10 @@ from holdfast.core.units import format_bytes, format_duration
 from holdfast.repository import Repository, RestorePoint
 
 if TYPE_CHECKING:
+    from holdfast.restore.disk import DiskRestore
     from holdfast.restore.vm import VmRestoreOptions
 
+EXIT_INTEGRITY = 3
 _EXTENSIONS = {".qcow2": "qcow2", ".vmdk": "vmdk"}
 
 
@@ -59,13 +61,22 @@ def restore(
         str | None,
         typer.Option("--confirm", help="With --overwrite: the VM's name, instead of being asked."),
     ] = None,
+    fill_holes: Annotated[
+        bool,
+        typer.Option(
+            "--fill-holes-with-zeroes",
+            help="With --disk: write zeroes where data cannot be read any more, list every such "
+            "place, and exit with status 3.",
+        ),
+    ] = False,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
     """Restore one disk to a file (--disk, --output), or the whole VM (--to)."""
     with command(as_json=json) as runtime:
         if to is not None:
-            _refuse(to, {"--disk": disk, "--output": output, "--format": format})
+            options_of_disks = {"--disk": disk, "--output": output, "--format": format}
+            _refuse(to, {**options_of_disks, "--fill-holes-with-zeroes": fill_holes or None})
         elif disk is None or output is None:
             problem = "give --disk and --output for one disk, or --to for the whole VM"
             raise InvalidInput(what="restore", problem=problem)
@@ -75,7 +86,7 @@ def restore(
         if found.suspect:
             runtime.screen.message(f"holdfast: this point is in doubt: {found.suspect}")
         if to is None and disk is not None and output is not None:
-            _restore_disk(opened, found, disk, output, format, runtime)
+            _restore_disk(opened, found, disk, output, format, runtime, fill_holes=fill_holes)
             return
         from holdfast.restore.vm import VmRestoreOptions
 
@@ -99,6 +110,8 @@ def _restore_disk(
     output: Path,
     format: str | None,
     runtime: Runtime,
+    *,
+    fill_holes: bool,
 ) -> None:
     from holdfast.restore.disk import restore_disk
     from holdfast.restore.targets import FORMATS
@@ -114,8 +127,9 @@ def _restore_disk(
             format=chosen,
             cancel=runtime.cancel,
             progress=progress,
+            fill_holes=fill_holes,
         )
-    document = {
+    document: dict[str, Any] = {
         "point": point.id,
         "disk": key,
         "output": str(output),
@@ -124,13 +138,33 @@ def _restore_disk(
         "written_bytes": done.written_bytes,
         "duration_s": round(done.duration_s, 3),
     }
+    if fill_holes:
+        document["whole"] = done.is_whole
+        document["holes"] = [
+            {"offset": hole.offset, "length": hole.length, "problem": hole.problem}
+            for hole in done.holes
+        ]
+    runtime.screen.result(document, _disk_text(done, key, chosen))
+    if not done.is_whole:
+        raise typer.Exit(EXIT_INTEGRITY)
+
+
+def _disk_text(done: DiskRestore, key: str, format: str) -> str:
     rate = throughput(done.written_bytes, done.duration_s)
-    runtime.screen.result(
-        document,
-        f"Restored {key} to {output} ({chosen}): {format_bytes(done.size_bytes)}, "
+    figures = (
+        f"{key} to {done.path} ({format}): {format_bytes(done.size_bytes)}, "
         f"{format_bytes(done.written_bytes)} written in {format_duration(done.duration_s)}"
-        f"{f' ({rate})' if rate else ''}. Every chunk was verified.",
+        f"{f' ({rate})' if rate else ''}"
     )
+    if done.is_whole:
+        return f"Restored {figures}. Every chunk was verified."
+    lost = format_bytes(sum(hole.length for hole in done.holes))
+    lines = [f"NOT WHOLE: {lost} of {figures} could not be read and hold zeroes instead:"]
+    lines += [
+        f"  {hole.length} bytes from byte {hole.offset}: {hole.problem}" for hole in done.holes
+    ]
+    lines.append("Everything else was verified. Check its file systems before use.")
+    return "\n".join(lines)
 
 
 def _restore_vm(
