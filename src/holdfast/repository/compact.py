@@ -24,7 +24,7 @@ from holdfast.core.cancellation import CancelToken
 from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
-from holdfast.repository.errors import CompactTooLarge
+from holdfast.repository.errors import ClockSkew, CompactTooLarge
 from holdfast.repository.format.pack import pack_name
 from holdfast.repository.leases import CLOCK_STEP, oldest_lease
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree
@@ -127,9 +127,21 @@ class _Compact:
         self._rewrite(marked, sparse.tolist(), leaving)
         failpoint("compact.before_tombstone")
         # A crash before this line leaves copies that the next run finds unneeded.
-        self._repository.tombstones.put([hashes[number] for number in going])
+        self._put_tombstone([hashes[number] for number in going])
         failpoint("compact.after_tombstone")
         return True
+
+    def _put_tombstone(self, packs: Sequence[bytes]) -> None:
+        """Its time decides whom it waits for, so it must not be wrong for good."""
+        tombstones = self._repository.tombstones
+        stone = tombstones.put(packs)
+        try:
+            require_clocks_agree(
+                self._repository.store, self._repository.clock, stored_at=stone.written_at
+            )
+        except ClockSkew:
+            tombstones.remove(stone)
+            raise
 
     def _rewrite(self, marked: Marked, packs: Sequence[int], leaving: Sequence[bytes]) -> None:
         """Copy the needed chunks of sparse packs into new ones, durable and indexed on return. That
@@ -174,7 +186,8 @@ class _Compact:
     def _expired(self, stones: Sequence[Tombstone]) -> list[Tombstone]:
         """Old enough, and older than every lease. The leases are looked at before the mark: who
         gave one up by then has its point in the mark."""
-        now = self._repository.store.now()
+        # Again: the clock may have been set since the run began.
+        now = require_clocks_agree(self._repository.store, self._repository.clock)
         oldest = oldest_lease(self._repository.store, self._repository.sealer, now)
         expired: list[Tombstone] = []
         for stone in stones:

@@ -30,6 +30,7 @@ from holdfast.repository.errors import (
     ObjectDamaged,
     ObjectExists,
     ObjectMissing,
+    StoreUnavailable,
 )
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
@@ -37,8 +38,9 @@ from holdfast.repository.store.store import ObjectInfo, ObjectStore
 MAINTENANCE = "maintenance"
 """The resource of the one process that may delete packs."""
 TTL_S = 60.0
-CLOCK_STEP = timedelta(minutes=5)
-"""How far the storage's clock may be set without a pack being deleted too early."""
+CLOCK_STEP = timedelta(minutes=10)
+"""How far the storage's clock may be set without a pack being deleted too early: from as far ahead
+as maintenance tolerates to as far behind."""
 _AGELESS = datetime(1, 1, 2, tzinfo=UTC)
 _REFRESH_S = 12.0
 _GENERATION = re.compile(r"[0-9a-f]{16}")
@@ -237,15 +239,13 @@ def oldest_lease(store: ObjectStore, sealer: Sealer, now: datetime) -> datetime 
 
     An expired lease does not count: its holder can prove nothing any more and commits nothing. It
     counts for a while longer, so that a storage whose clock is set forward lets none expire early.
-    Raises ObjectDamaged for a fresh lease that cannot be read.
+    Raises ObjectDamaged for a fresh lease that cannot be read, and StoreUnavailable when the lease
+    of the maintenance that asks is not listed: then others may be left out as well.
     """
-    newest: dict[str, ObjectInfo] = {}
-    for info in store.list("leases/"):
-        resource, _, name = info.key.removeprefix("leases/").rpartition("/")
-        if resource == MAINTENANCE or not _GENERATION.fullmatch(name):
-            continue
-        if resource not in newest or newest[resource].key < info.key:
-            newest[resource] = info
+    newest = _newest_of_each(store)
+    if newest.pop(MAINTENANCE, None) is None:
+        problem = "it does not list the lease of this very process"
+        raise StoreUnavailable(location=store.location, problem=problem)
     started: list[datetime] = []
     for info in newest.values():
         if now - info.modified >= timedelta(seconds=TTL_S) + CLOCK_STEP:
@@ -259,6 +259,18 @@ def oldest_lease(store: ObjectStore, sealer: Sealer, now: datetime) -> datetime 
             began = parse_time(record.started) if record.started else info.modified
             started.append(began if began <= now else _AGELESS)
     return min(started, default=None)
+
+
+def _newest_of_each(store: ObjectStore) -> dict[str, ObjectInfo]:
+    """The newest generation of each lease, listed twice: one short listing hides no holder."""
+    newest: dict[str, ObjectInfo] = {}
+    for info in (*store.list("leases/"), *store.list("leases/")):
+        resource, _, name = info.key.removeprefix("leases/").rpartition("/")
+        if not _GENERATION.fullmatch(name):
+            continue
+        if resource not in newest or newest[resource].key < info.key:
+            newest[resource] = info
+    return newest
 
 
 def read_lease(store: ObjectStore, sealer: Sealer, key: str) -> LeaseRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -23,11 +23,16 @@ from holdfast.repository.store.store import ObjectStore
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
-def require_clocks_agree(store: ObjectStore, clock: Clock) -> None:
-    """Before anything is judged by its age. Raises ClockSkew."""
-    skew = store.now() - clock.now()
+def require_clocks_agree(
+    store: ObjectStore, clock: Clock, stored_at: datetime | None = None
+) -> datetime:
+    """Before anything is judged by its age: the storage's time, now or when it stored something a
+    moment ago. Raises ClockSkew."""
+    then = stored_at or store.now()
+    skew = then - clock.now()
     if abs(skew) > _CLOCK_SKEW:
         raise ClockSkew(location=store.location, skew_s=skew.total_seconds())
+    return then
 
 
 class Maintenance:

@@ -58,8 +58,16 @@ def mark(
 
     Raises ChunkMissing, ObjectDamaged, ObjectMissing, StoreUnavailable: then nothing is known.
     """
-    manifests = _stable_points(repository)
-    return _Marking(repository, frozenset(avoid), cancel, progress).run(manifests)
+    packs = frozenset(avoid)
+    while True:
+        manifests = _stable_points(repository)
+        marked = _Marking(repository, packs, cancel, progress).run(manifests)
+        # Again at the end: a storage that was away for the listings before, and is back, must not
+        # make points look deleted; one that is still away has no sentinel.
+        known = {manifest.id for manifest in manifests}
+        repository.require_sentinel()
+        if known.issuperset(repository.point_ids()):
+            return marked
 
 
 def bytes_of_only(

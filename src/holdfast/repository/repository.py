@@ -165,7 +165,7 @@ class Repository:
         master = unlock(store, config, credential)
         check_config(stored, master)
         repository = cls(store, config, master, clock or SystemClock())
-        repository._check_sentinel()
+        repository.require_sentinel()
         return repository
 
     # -- handing over to a process of ours ------------------------------------------------------
@@ -191,7 +191,7 @@ class Repository:
         config = decode_config(stored, location=store.location)
         check_config(stored, master)
         repository = cls(store, config, master, clock or SystemClock())
-        repository._check_sentinel()
+        repository.require_sentinel()
         return repository
 
     # -- identity -------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ class Repository:
 
     def begin_backup(self, *, platform: str, vm_id: str, vm_name: str) -> BackupSession:
         """Take the VM's lease and start writing. Raises LeaseHeld when another run has it."""
-        self._check_sentinel()
+        self.require_sentinel()
         resource = (
             "vm-" + blake3(f"{platform}\n{vm_id}".encode(), key=self._lease_key()).hexdigest()[:32]
         )
@@ -393,7 +393,7 @@ class Repository:
 
     def begin_maintenance(self) -> Maintenance:
         """Take the right to rearrange packs. Raises LeaseHeld when another process has it."""
-        self._check_sentinel()
+        self.require_sentinel()
         lease = Lease(
             self._store, self._sealer, self.clock, MAINTENANCE, "maintenance of the repository"
         ).acquire()
@@ -447,7 +447,7 @@ class Repository:
             if point_id not in present:
                 raise PointNotFound(point=point_id, location=self.location)
 
-    def _check_sentinel(self) -> None:
+    def require_sentinel(self) -> None:
         """The cheap proof that the whole storage is there: an unmounted share has no sentinel."""
         try:
             stored = self._store.get(SENTINEL_KEY)

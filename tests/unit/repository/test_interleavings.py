@@ -9,246 +9,24 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from functools import cache
 
 import numpy as np
 import pytest
 
-from holdfast.core.cancellation import CancelToken
-from holdfast.core.errors import HoldfastError
-from holdfast.core.ids import uuid7
-from holdfast.core.progress import SilentProgress
-from holdfast.core.units import KIB
-from holdfast.repository import DiskRecord, Manifest, Repository, VmRecord
-from holdfast.repository.compact import (
-    CompactOptions,
-    _Compact,  # pyright: ignore[reportPrivateUsage]
-    run_compact,
-)
-from holdfast.repository.errors import ChunkMissing, ObjectMissing, ParentVanished
-from holdfast.repository.format.config import decode_config, encode_config
+from holdfast.repository import Repository
+from holdfast.repository.compact import _Compact  # pyright: ignore[reportPrivateUsage]
+from holdfast.repository.errors import ParentVanished
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.mark import Marked
-from holdfast.repository.session import BackupSession
 from holdfast.repository.store.store import ObjectStore
-from tests.support.engine import CREDENTIAL, small_packs
-from tests.support.interleaving import (
-    Outcome,
-    Plan,
-    Preempting,
-    Shuffled,
-    StoreClock,
-    TickingStore,
-    interleave,
-)
-from tests.support.memory_store import FaultyStore
-from tests.support.oracle import read_disk
+from tests.support.engine import small_packs
+from tests.support.interleaving import Outcome, Plan, Preempting, Shuffled, interleave
+from tests.support.small_world import CHANGED, CHUNK, OLD, OTHER, Actor, World, small_world
 
-_CHUNK = 4 * KIB
-_CHUNKS = 6
-_NOW = CompactOptions(grace=timedelta(0), maximum_delete_share=1.0)
 _PLANS = 340
 """For each of the six scenarios."""
-
-Actor = Callable[[ObjectStore], None]
-Content = tuple[int, ...]
-"""A disk by the number of each chunk's content; 0 is a chunk of zeroes."""
-OLD: Content = (1, 2, 3, 4, 5, 6)
-CHANGED: Content = (1, 2, 9, 10, 11, 12)
-OTHER: Content = (1, 20, 21, 22, 23, 24)
-
-
-@cache
-def _chunk(number: int) -> bytes:
-    return random.Random(number).randbytes(_CHUNK)
-
-
-def _bytes(content: Content) -> bytes:
-    return b"".join(_chunk(number) for number in content)
-
-
-@dataclass(kw_only=True)
-class World:
-    """A repository with a deleted past: points of two VMs that share chunks."""
-
-    store: TickingStore
-    key: Mapping[str, str]
-    """A `Repository.share` document, so that no process has to derive a key."""
-    acknowledged: dict[str, Content] = field(default_factory=dict[str, Content])
-    names: dict[str, str] = field(default_factory=dict[str, str])
-    deleted: set[str] = field(default_factory=set[str])
-
-    def open(self, store: ObjectStore) -> Repository:
-        config = decode_config(self.key["config"].encode(), location="memory")
-        master = bytes.fromhex(self.key["master"])
-        return Repository(store, config, master, StoreClock(store=self.store))
-
-    # -- actors ---------------------------------------------------------------------------------
-
-    def back_up(self, vm: str, content: Content, *, in_old_process: bool = False) -> Actor:
-        """Like a run: on the VM's latest point when there is one, else a full one. An old process
-        has read all of the index before the others begin."""
-        handle = FaultyStore(self.store)
-        repository = self.open(handle)
-        if in_old_process:
-            repository.load_index()
-
-        def act(store: ObjectStore) -> None:
-            handle.inner = store
-            with repository.begin_backup(platform="p", vm_id=vm, vm_name=vm) as session:
-                mine = [point for point in repository.points() if point.manifest.vm.id == vm]
-                parent = mine[-1].manifest if mine else None
-                repository.load_index()
-                manifest = _stored(repository, session, vm, content, parent)
-                session.commit(manifest)
-                self.acknowledged[manifest.id] = content
-
-        return act
-
-    def delete(self, name: str) -> Actor:
-        def act(store: ObjectStore) -> None:
-            point_id = self.names[name]
-            self.acknowledged.pop(point_id)
-            self.deleted.add(point_id)
-            self.open(store).delete_point(point_id)
-
-        return act
-
-    def compact(self, runs: int = 2) -> Actor:
-        def act(store: ObjectStore) -> None:
-            for _ in range(runs):
-                _compact(self.open(store))
-
-        return act
-
-    def restore(self, name: str, *, index_first: bool) -> Actor:
-        """Reads a point whose manifest was read before the others began. With `index_first` the
-        index was too, so that every later move of a chunk is news to it."""
-        handle = FaultyStore(self.store)
-        repository = self.open(handle)
-        point = repository.point(self.names[name])
-        expected = self.acknowledged[point.id]
-        if index_first:
-            repository.load_index()
-
-        def act(store: ObjectStore) -> None:
-            handle.inner = store
-            try:
-                if not index_first:
-                    repository.load_index()
-                content = read_disk(repository, point.manifest.disks[0])
-            except (ChunkMissing, ObjectMissing):
-                assert point.id in self.deleted, "a restore of a living point failed"
-                return
-            assert content == _bytes(expected)
-
-        return act
-
-    # -- the oracle -----------------------------------------------------------------------------
-
-    def assert_sound(self) -> None:
-        repository = self.open(self.store)
-        points = {point.id: point for point in repository.points()}
-        assert set(self.acknowledged) <= set(points), "an acknowledged point is gone"
-        repository.load_index()
-        for point_id, point in points.items():
-            try:
-                content = read_disk(repository, point.manifest.disks[0])
-            except HoldfastError as error:
-                raise AssertionError(f"point {point_id} lost a chunk: {error}") from error
-            if point_id in self.acknowledged:
-                assert content == _bytes(self.acknowledged[point_id]), f"{point_id} differs"
-
-    def assert_no_garbage_left(self) -> None:
-        """Within two more runs, whatever the order before, only what is needed is left."""
-        for _ in range(2):
-            _compact(self.open(self.store))
-        assert _compact(self.open(self.store)) == (0, 0), "compact does not come to an end"
-
-
-def _compact(repository: Repository) -> tuple[int, int]:
-    report = run_compact(repository, _NOW, cancel=CancelToken(), progress=SilentProgress())
-    return report.tombstoned_packs, report.deleted_packs
-
-
-def _stored(
-    repository: Repository,
-    session: BackupSession,
-    vm: str,
-    content: Content,
-    parent: Manifest | None,
-) -> Manifest:
-    base = repository.disk_map(parent.disks[0]) if parent else None
-    disk_map = session.new_map(len(content) * _CHUNK, base)
-    for index, number in enumerate(content):
-        chunk_id = session.chunk_id(_chunk(number))
-        if base is None or base.chunk_id(index) != chunk_id:
-            session.store_chunk(chunk_id, _chunk(number))
-            disk_map.set(index, chunk_id)
-    root, height = disk_map.finish()
-    now = repository.clock.now()
-    disk = DiskRecord(
-        key="vda",
-        size_bytes=len(content) * _CHUNK,
-        format="raw",
-        root=root,
-        height=height,
-        mode="full",
-        reason="test",
-        read_bytes=0,
-        changed_bytes=0,
-        stored_bytes=0,
-        proven=True,
-        token=None,
-    )
-    return Manifest(
-        id=str(uuid7(repository.clock)),
-        vm=VmRecord(id=vm, name=vm, platform="p"),
-        run_id=str(uuid7(repository.clock)),
-        captured_at=now,
-        created_at=now,
-        captured_as="full",
-        parent_id=parent.id if parent else None,
-        consistency="crash",
-        chunk_bytes=_CHUNK,
-        disks=[disk],
-        artifacts=[],
-    )
-
-
-@cache
-def _past() -> tuple[dict[str, bytes], World]:
-    """`first` and its increment `second` of vm-a, and `third` of vm-b."""
-    store = TickingStore()
-    clock = StoreClock(store=store)
-    repository, _ = Repository.create(store, CREDENTIAL, chunk_bytes=_CHUNK, clock=clock)
-    key = {
-        "config": encode_config(repository.config, vars(repository)["_master"]).decode(),
-        "master": vars(repository)["_master"].hex(),
-    }
-    world = World(store=store, key=key)
-    points = (("first", "vm-a", OLD), ("second", "vm-a", CHANGED), ("third", "vm-b", OTHER))
-    for name, vm, content in points:
-        known = set(world.acknowledged)
-        world.back_up(vm, content)(store)
-        world.names[name] = next(iter(set(world.acknowledged) - known))
-    return store.objects, world
-
-
-def _world() -> World:
-    objects, past = _past()
-    store = TickingStore(objects)
-    store.advance(3600)
-    return World(
-        store=store,
-        key=past.key,
-        acknowledged=dict(past.acknowledged),
-        names=dict(past.names),
-    )
-
 
 # -- the scenarios: each gives the actors that run at the same time -----------------------------
 
@@ -306,7 +84,7 @@ def _in_turn(*actors: Actor) -> Actor:
 
 
 def _run(scenario: Scenario, plan: Plan) -> tuple[World, Outcome]:
-    world = _world()
+    world = small_world()
     return world, interleave(world.store, plan, scenario(world))
 
 
@@ -351,7 +129,7 @@ def _search(scenario: Scenario, limit: int) -> str:
 
 @pytest.fixture(autouse=True)
 def _many_packs(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
-    small_packs(monkeypatch, 2 * _CHUNK)
+    small_packs(monkeypatch, 2 * CHUNK)
     # These runs are over within a second: with the usual allowance every lease in them would count.
     monkeypatch.setattr("holdfast.repository.compact.CLOCK_STEP", timedelta(0))
 
@@ -370,7 +148,7 @@ def _found(scenarios: Iterable[Scenario]) -> str:
 
 def test_the_search_finds_leases_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.repository.compact.oldest_lease", _nothing)
-    assert "chunk" in _found([_full_on_deleted])
+    assert _found([_full_on_deleted])
 
 
 def test_the_search_finds_a_missing_second_mark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,17 +162,17 @@ def test_the_search_finds_a_missing_second_mark(monkeypatch: pytest.MonkeyPatch)
 
     real = _Compact._mark  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(_Compact, "_mark", mark_once)
-    assert "chunk" in _found([_full_on_deleted])
+    assert _found([_full_on_deleted])
 
 
 def test_the_search_finds_tombstones_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ChunkIndex, "doubt", _nothing)
-    assert "chunk" in _found([_full_on_deleted, _two_writers])
+    assert _found([_full_on_deleted, _two_writers])
 
 
 def test_the_search_finds_an_index_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Repository, "_forget_what_went", _nothing)
-    assert "chunk" in _found([_old_process])
+    assert _found([_old_process])
 
 
 def _nothing(*_: object) -> None:
