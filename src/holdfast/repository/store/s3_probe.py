@@ -19,7 +19,7 @@ from holdfast.repository.store.s3_bucket import Bucket
 
 TEMPORARY_FOLDER = ".holdfast/"
 """Where probe objects are; no reader of a repository sees them."""
-_WRITERS = 4
+_WRITERS = 2
 
 
 @dataclass(kw_only=True, eq=False)
