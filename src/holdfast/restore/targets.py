@@ -20,11 +20,16 @@ from typing import Protocol
 
 from holdfast.core.errors import HoldfastError, OutOfSpace, TargetExists
 from holdfast.core.failpoints import failpoint
+from holdfast.core.units import MIB
 from holdfast.nbd.client import NbdWriter
 from holdfast.nbd.errors import TargetUnavailable
 from holdfast.nbd.qemu import QemuNbd, create_image
+from holdfast.restore.writeback import start_writeback
 
 FORMATS = ("raw", "qcow2", "vmdk")
+_WRITEBACK_BYTES = 4 * MIB
+"""Dirty pages are written back in such steps while the restore goes on. Without it the kernel waits
+until a tenth of the memory is dirty, and the fsync at the end does all the writing alone."""
 
 
 class TargetWriter(Protocol):
@@ -96,7 +101,9 @@ def _image_target(partial: Path, format: str, size_bytes: int) -> Iterator[Targe
     # Not beside the image: the name of a socket is at most 107 bytes long.
     sockets = Path(tempfile.gettempdir())
     with QemuNbd.serve(image=partial, format=format, read_only=False, socket_dir=sockets) as server:
-        yield _ImageTarget(server, partial)
+        target = _ImageTarget(server, partial)
+        yield target
+        target.flush()
 
 
 class _RawTarget:
@@ -111,11 +118,23 @@ class _RawWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._dirty_start, self._dirty_end = -1, -1
 
     def write(self, offset: int, buffer: memoryview) -> None:
+        start = offset
         while buffer:
             written = os.pwrite(self._descriptor, buffer, offset)
             buffer, offset = buffer[written:], offset + written
+        self._note_dirty(start, offset)
+
+    def _note_dirty(self, start: int, end: int) -> None:
+        """Chunks of one batch lie near each other: write back what the last ones span."""
+        if self._dirty_start >= 0:
+            start, end = min(start, self._dirty_start), max(end, self._dirty_end)
+        self._dirty_start, self._dirty_end = start, end
+        if end - start >= _WRITEBACK_BYTES:
+            start_writeback(self._descriptor, start, end - start)
+            self._dirty_start = -1
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -126,12 +145,18 @@ class _ImageTarget:
         self._server = server
         self._path = path
 
-    def open_writer(self) -> TargetWriter:
+    def open_writer(self) -> NbdWriter:
         return NbdWriter.connect(
             socket_path=self._server.socket_path,
             export=self._server.export,
             target=str(self._path),
         )
+
+    def flush(self) -> None:
+        """Have the server write all it holds, the image's own tables included, while it can still
+        answer: one that fails to do so at its end exits with status 0 all the same."""
+        with self.open_writer() as writer:
+            writer.flush()
 
 
 def _publish(partial: Path, path: Path) -> None:
