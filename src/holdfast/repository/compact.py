@@ -27,7 +27,7 @@ from holdfast.core.units import format_bytes
 from holdfast.repository.errors import ClockSkew, CompactTooLarge
 from holdfast.repository.format.pack import pack_name
 from holdfast.repository.leases import CLOCK_STEP, oldest_lease
-from holdfast.repository.maintenance import Maintenance, require_clocks_agree
+from holdfast.repository.maintenance import Maintenance, require_clocks_agree, with_room
 from holdfast.repository.mark import Marked, mark
 from holdfast.repository.repository import Repository
 from holdfast.repository.tombstones import Tombstone
@@ -70,7 +70,11 @@ def run_compact(
     """Raises LeaseHeld (another maintenance runs), ClockSkew, CompactTooLarge, and whatever the
     mark raises; then nothing was deleted."""
     with repository.begin_maintenance() as maintenance:
-        return _Compact(repository, maintenance, options, cancel, progress).run()
+
+        def run() -> CompactReport:
+            return _Compact(repository, maintenance, options, cancel, progress).run()
+
+        return with_room(repository.store, run)
 
 
 class _Compact:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from blake3 import blake3
 
 from holdfast.core.clock import Clock
+from holdfast.core.errors import HoldfastError, OutOfSpace
 from holdfast.core.failpoints import failpoint
 from holdfast.repository.errors import ClockSkew, ObjectDamaged, ObjectExists, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
@@ -18,8 +19,10 @@ from holdfast.repository.format.index import PackTable, decode_index, encode_ind
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
+from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.store import ObjectStore
 
+Result = TypeVar("Result")
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -33,6 +36,19 @@ def require_clocks_agree(
     if abs(skew) > _CLOCK_SKEW:
         raise ClockSkew(location=store.location, skew_s=skew.total_seconds())
     return then
+
+
+def with_room(store: ObjectStore, act: Callable[[], Result]) -> Result:
+    """What `act` returns; when it runs out of space, it is done again with the reserve freed.
+
+    Raises OutOfSpace when that is not enough, or there is no reserve.
+    """
+    try:
+        return act()
+    except OutOfSpace:
+        if not isinstance(store, LocalStore) or not store.free_reserve():
+            raise
+    return act()
 
 
 class Maintenance:
@@ -108,6 +124,9 @@ class Maintenance:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(self._store, LocalStore):
+            with suppress(HoldfastError):  # the work is done; the next run tries again
+                self._store.keep_reserve()
         self._lease.release()
 
     def _put(self, tables: list[PackTable]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.progress import Progress, ProgressSink
-from holdfast.repository.errors import ChunkMissing, ObjectMissing
+from holdfast.repository.errors import ChunkMissing, ObjectMissing, StoreUnavailable
 from holdfast.repository.format.pack import ID_BYTES, ZERO_ID, ChunkType
 from holdfast.repository.format.point import DiskRecord, Manifest
 from holdfast.repository.index import IndexView
@@ -58,16 +59,11 @@ def mark(
 
     Raises ChunkMissing, ObjectDamaged, ObjectMissing, StoreUnavailable: then nothing is known.
     """
-    packs = frozenset(avoid)
-    while True:
-        manifests = _stable_points(repository)
-        marked = _Marking(repository, packs, cancel, progress).run(manifests)
-        # Again at the end: a storage that was away for the listings before, and is back, must not
-        # make points look deleted; one that is still away has no sentinel.
-        known = {manifest.id for manifest in manifests}
-        repository.require_sentinel()
-        if known.issuperset(repository.point_ids()):
-            return marked
+    began = repository.store.now()
+    manifests = _stable_points(repository)
+    marked = _Marking(repository, frozenset(avoid), cancel, progress).run(manifests)
+    _require_all_points(repository, {manifest.id for manifest in manifests}, began)
+    return marked
 
 
 def bytes_of_only(
@@ -103,6 +99,17 @@ def _stable_points(repository: Repository) -> list[Manifest]:
                     raise
                 names = None
         before = names
+
+
+def _require_all_points(repository: Repository, known: Collection[str], began: datetime) -> None:
+    """A storage that was away for the listings before, and is back, must not make points look
+    deleted; one that is still away has no sentinel. Newer points are no matter: their writers'
+    leases kept what they rely on. Raises StoreUnavailable, RepositoryIncomplete."""
+    repository.require_sentinel()
+    for info in repository.store.list("points/"):
+        if info.modified < began and info.key.removeprefix("points/") not in known:
+            problem = f"a listing left out {info.key}, which is there"
+            raise StoreUnavailable(location=repository.location, problem=problem)
 
 
 class _Marking:

@@ -47,7 +47,7 @@ from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifes
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import MAINTENANCE, Lease
-from holdfast.repository.maintenance import Maintenance
+from holdfast.repository.maintenance import Maintenance, with_room
 from holdfast.repository.marks import Holds, Marks, Suspects
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
@@ -396,7 +396,8 @@ class Repository:
         self.require_sentinel()
         lease = Lease(
             self._store, self._sealer, self.clock, MAINTENANCE, "maintenance of the repository"
-        ).acquire()
+        )
+        with_room(self._store, lease.acquire)
         return Maintenance(
             store=self._store,
             sealer=self._sealer,

@@ -60,6 +60,8 @@ def create(
             repository, kit = Repository.create(store, credential, chunk_bytes=chunk_bytes)
         except ObjectExists as error:
             raise TargetExists(path=store.location) from error
+        if isinstance(store, LocalStore):
+            store.keep_reserve()
         if recovery_kit is not None:
             save_kit(recovery_kit, kit)
         document = {

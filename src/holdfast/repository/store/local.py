@@ -19,6 +19,7 @@ from pathlib import Path
 
 from holdfast.core.errors import HoldfastError, OutOfSpace
 from holdfast.core.failpoints import failpoint
+from holdfast.core.units import MIB
 from holdfast.repository.errors import (
     ObjectDamaged,
     ObjectExists,
@@ -29,6 +30,9 @@ from holdfast.repository.store.store import Buffer, ObjectInfo, check_key, is_ke
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
+_RESERVE = ".reserve"
+RESERVE_BYTES = 32 * MIB
+"""Enough to replace index objects and to rewrite a pack at a time while others are deleted."""
 
 
 class LocalStore:
@@ -151,6 +155,39 @@ class LocalStore:
         except OSError as error:
             raise self._problem(error) from error
         return removed
+
+    def keep_reserve(self, size_bytes: int = RESERVE_BYTES) -> None:
+        """Set space aside for `free_reserve`, unless there is a reserve or hardly any space.
+
+        Raises StoreUnavailable."""
+        reserve = self._root / _RESERVE
+        temporary = self._root / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            status = os.statvfs(self._root)
+            if reserve.exists() or status.f_bavail * status.f_frsize < 2 * size_bytes:
+                return
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fallocate(descriptor, 0, size_bytes)
+                temporary.rename(reserve)
+            finally:
+                os.close(descriptor)
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise self._problem(error) from error
+
+    def free_reserve(self) -> bool:
+        """Give back the space set aside, so that deleting goes on although the disk is full: what
+        is deleted last must be written anew first. False when there is none."""
+        try:
+            (self._root / _RESERVE).unlink()
+            self._sync_folder(self._root)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._problem(error) from error
+        return True
 
     def _path(self, key: str) -> Path:
         check_key(key)
