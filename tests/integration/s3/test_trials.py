@@ -27,7 +27,7 @@ from holdfast.repository.store.s3_bucket import Timeouts
 from holdfast.repository.store.s3_faults import RetryPolicy
 from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine, small_packs
 from tests.support.oracle import assert_repository_sound, read_point
-from tests.support.s3_fault_proxy import FaultProxy, S3Fault
+from tests.support.s3_fault_proxy import FaultProxy, Request, S3Fault
 from tests.support.seaweedfs import S3Server, new_location
 
 _TRIALS = int(os.environ.get("HOLDFAST_TEST_S3_TRIALS", "200"))
@@ -38,8 +38,10 @@ _POLICY = RetryPolicy(
     patience_s=0.15, first_patience_s=0.15, first_delay_s=0.001, longest_delay_s=0.02
 )
 _TIMEOUTS = Timeouts(by_bytes=(), longest_s=0.4)
-_LASTING = (S3Fault.FORBIDDEN, S3Fault.SKEWED, S3Fault.ERROR_503, S3Fault.LIST_STALE)
+_LASTING = (S3Fault.FORBIDDEN, S3Fault.SKEWED, S3Fault.ERROR_503, S3Fault.LIST_STALE, S3Fault.RESET)
 """Faults that, once begun, stay to the end of the run."""
+_SCOPES = ("", "/packs/", "/index/", "/points/")
+"""All requests, or the PUTs of such objects: what a run goes on without must not be committed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,15 +105,21 @@ def _new_engine(server: S3Server) -> tuple[S3Location, Engine]:
 
 
 def _plan(proxy: FaultProxy, seed: int, generator: random.Random) -> None:
-    """Passing faults at some rate; in some trials one that stays from some request on."""
+    """Passing faults at some rate; in half of the trials one that stays, from some request on, for
+    all requests or for those to one kind of object."""
     proxy.randomly(seed, generator.choice(_RATES))
-    if generator.random() >= 0.3:
+    if generator.random() < 0.5:
         return
-    lasting, begins = generator.choice(_LASTING), generator.randrange(60)
+    lasting, scope = generator.choice(_LASTING), generator.choice(_SCOPES)
     at_random, before = proxy.plan, proxy.requests.total()
-    proxy.plan = lambda request: (
-        lasting if proxy.requests.total() - before > begins else at_random(request)
-    )
+    begins = generator.randrange(60) if not scope else 0
+
+    def plan(request: Request) -> S3Fault | None:
+        has_begun = proxy.requests.total() - before > begins
+        in_scope = scope in request.target and (request.method == "PUT" or not scope)
+        return lasting if has_begun and in_scope else at_random(request)
+
+    proxy.plan = plan
 
 
 def _change(engine: Engine, generator: random.Random) -> None:
