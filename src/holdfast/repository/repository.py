@@ -128,11 +128,14 @@ class Repository:
         *,
         chunk_bytes: int = DEFAULT_CHUNK_BYTES,
         clock: Clock | None = None,
+        hand_over: Callable[[str], None] | None = None,
     ) -> tuple[Repository, str]:
         """A new repository and its recovery kit (text, to be shown once).
 
-        The sentinel is written last: without it nobody takes the folder for a repository. Raises
-        ObjectExists when there is one already, RepositoryIncomplete when a creation was broken off.
+        The sentinel is written last: without it nobody takes the folder for a repository, so
+        `hand_over`, which is given the kit right before, makes sure that no repository is without
+        one. Raises ObjectExists when there is one already, RepositoryIncomplete when a creation was
+        broken off.
         """
         clock = clock or SystemClock()
         _refuse_used(store)
@@ -150,9 +153,11 @@ class Repository:
             slots.add(holder)
         failpoint("repository.after_key_slot")
         repository = cls(store, config, master, clock)
+        kit = render_kit(recovery, config.repository_id, store.location, config.created_at)
+        if hand_over is not None:
+            hand_over(kit)
         sentinel = repository._sealer.seal(Kind.SENTINEL, SENTINEL_KEY, b"holdfast")
         store.put_new(SENTINEL_KEY, [sentinel])
-        kit = render_kit(recovery, config.repository_id, store.location, config.created_at)
         return repository, kit
 
     @classmethod
@@ -214,7 +219,7 @@ class Repository:
         self, on_damage: Callable[[HoldfastError], None] | None = None
     ) -> list[RestorePoint]:
         """Every point whose manifest can be read, oldest first; `on_damage` hears of the others,
-        which must not keep a VM from being backed up or another point from being restored."""
+        which must keep no VM from being backed up and no other point from being restored."""
         suspects, holds = self.marks.suspects(), self.marks.holds()
         found: list[RestorePoint] = []
         for info in self._store.list("points/"):
@@ -238,17 +243,20 @@ class Repository:
 
         Raises PointNotFound, PointAmbiguous.
         """
+        if id_or_prefix == "latest" and (readable := self.points()):
+            return readable[-1]
+        found = self.manifest(self.point_id(id_or_prefix))
+        return _known(found, self.marks.suspects(), self.marks.holds())
+
+    def point_id(self, id_or_prefix: str) -> str:
+        """The full id, also of a point whose manifest is damaged. Raises what `point` raises."""
         ids = self.point_ids()
-        if id_or_prefix == "latest" and ids:
-            return self.points()[-1]
         matches = [name for name in ids if id_or_prefix and name.startswith(id_or_prefix.lower())]
         if not matches:
             raise PointNotFound(point=id_or_prefix, location=self.location)
         if len(matches) > 1:
-            some = ", ".join(matches[:5])
-            raise PointAmbiguous(point=id_or_prefix, candidates=some)
-        manifest = self.manifest(matches[0])
-        return _known(manifest, self.marks.suspects(), self.marks.holds())
+            raise PointAmbiguous(point=id_or_prefix, candidates=", ".join(matches[:5]))
+        return matches[0]
 
     def latest_point(self, platform: str, vm_id: str) -> RestorePoint | None:
         """The newest point of one VM."""
@@ -313,13 +321,14 @@ class Repository:
         listed = [info.key for info in self._store.list("index/")]
         loaded = self._index_packs
         self._index_packs = {key: loaded[key] for key in listed if key in loaded}
-        for key in listed:
-            if key in loaded:
-                continue
-            with suppress(ObjectDamaged):  # a cache: what it names is found in the packs
-                tables = decode_index(self.read_index_object(key), key=key)
-                self._index.load(tables)
-                self._index_packs[key] = [table.pack_hash for table in tables]
+        with self._index.loading() as load:
+            for key in listed:
+                if key in loaded:
+                    continue
+                with suppress(ObjectDamaged):  # a cache: what it names is found in the packs
+                    tables = decode_index(self.read_index_object(key), key=key)
+                    load(tables)
+                    self._index_packs[key] = [table.pack_hash for table in tables]
 
     def _forget_what_went(self) -> None:
         """Tell the index which packs compact has deleted since this instance read of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -57,13 +59,16 @@ def create(
         credential = opening.new_repository_credential(passphrase_file, runtime.settings)
         store = opening.new_store(location, runtime.settings)
         try:
-            repository, kit = Repository.create(store, credential, chunk_bytes=chunk_bytes)
+            repository, kit = Repository.create(
+                store,
+                credential,
+                chunk_bytes=chunk_bytes,
+                hand_over=partial(save_kit, recovery_kit) if recovery_kit else None,
+            )
         except ObjectExists as error:
             raise TargetExists(path=store.location) from error
         if isinstance(store, LocalStore):
             store.keep_reserve()
-        if recovery_kit is not None:
-            save_kit(recovery_kit, kit)
         document = {
             "repository_id": repository.id,
             "location": repository.location,
@@ -101,9 +106,9 @@ def save_kit(path: Path, kit: str) -> None:
     LocalStore(folder).prepare()
     with open(path, "x", opener=_private) as file:
         file.write(kit)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _private(path: str, flags: int) -> int:
-    import os
-
     return os.open(path, flags, 0o600)
