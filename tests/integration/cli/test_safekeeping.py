@@ -131,3 +131,16 @@ def test_a_killed_change_leaves_both_passphrases(place: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     for name in ("old", "new"):
         assert len(_cli(place, unlocked_by=name).json("points")["points"]) == 2
+
+
+def test_a_point_whose_manifest_is_damaged_comes_back_from_a_copy(place: Path) -> None:
+    cli = _cli(place)
+    point = cli.json("points")["points"][-1]["id"]
+    cli.json("copy", "--to", place / "other")
+    flip_bit(place / "repository" / "points" / point, 1000)
+    (affected,) = cli.json("verify", exits=3)["affected_points"]
+    assert (affected["id"], affected["restorable_in_full"]) == (point, False)
+    assert cli.json("delete", point, "--yes")["deleted"] == point
+    other = _cli(place, "other")
+    assert other.json("copy", point, "--to", cli.repository)["copied"] == [point]
+    assert cli.json("verify")["sound"]

@@ -12,7 +12,9 @@ from holdfast.cli.runtime import command
 from holdfast.cli.screen import ProgressBar
 from holdfast.core.errors import InvalidInput
 from holdfast.core.units import format_bytes
+from holdfast.repository import Repository
 from holdfast.repository.check import CheckReport, check_repository
+from holdfast.repository.errors import ObjectDamaged
 
 EXIT_INTEGRITY = 3
 
@@ -29,16 +31,24 @@ def delete(
         if point == "latest":
             raise InvalidInput(what="point", problem="name the point to delete by its id")
         opened = opening.open_repository(repository, passphrase_file, runtime.settings)
-        found = opened.point(point)
-        manifest = found.manifest
-        what = f"{manifest.id} of {manifest.vm.name}, {manifest.captured_at:%Y-%m-%d %H:%M} UTC"
+        point_id = opened.point_id(point)
+        what = _described(opened, point_id)
         if not yes:
             if json:
                 raise InvalidInput(what="--json", problem="deleting without a question needs --yes")
             typer.confirm(f"Delete restore point {what}?", abort=True, err=True)
-        opened.delete_point(manifest.id)
-        document = {"deleted": manifest.id}
+        opened.delete_point(point_id)
+        document = {"deleted": point_id}
         runtime.screen.result(document, f"Deleted restore point {what}.")
+
+
+def _described(repository: Repository, point_id: str) -> str:
+    try:
+        manifest = repository.manifest(point_id)
+    except ObjectDamaged:
+        # The point is lost whatever becomes of it; only its name is in the way of a copy.
+        return f"{point_id}, whose manifest is damaged"
+    return f"{point_id} of {manifest.vm.name}, {manifest.captured_at:%Y-%m-%d %H:%M} UTC"
 
 
 def check(
