@@ -26,7 +26,8 @@ from holdfast.repository.format.pack import ID_BYTES, ZERO_ID
 from holdfast.repository.format.point import DiskRecord, Manifest
 from holdfast.repository.leases import Lease
 from holdfast.repository.losses import DAMAGE, damage_to_heal
-from holdfast.repository.repository import Repository, RestorePoint
+from holdfast.repository.repository import Repository
+from holdfast.repository.restore_point import RestorePoint
 from holdfast.repository.session import BackupSession
 from holdfast.repository.spans import SpanReader
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Self, cast
 
 from blake3 import blake3
@@ -22,7 +21,6 @@ from holdfast.repository.access import KeySlots, unlock
 from holdfast.repository.chunks import ChunkReader
 from holdfast.repository.disk_map import DiskMap
 from holdfast.repository.errors import (
-    DiskNotFound,
     NotARepository,
     ObjectDamaged,
     ObjectExists,
@@ -48,10 +46,11 @@ from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import MAINTENANCE, Lease
 from holdfast.repository.maintenance import Maintenance, with_room
-from holdfast.repository.marks import Holds, Marks, Suspects
+from holdfast.repository.marks import Marks
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.proofs import Proofs
+from holdfast.repository.restore_point import RestorePoint, known_point
 from holdfast.repository.session import BackupSession, point_key
 from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.opening import shared_store, store_document
@@ -62,29 +61,6 @@ DEFAULT_CHUNK_BYTES = 256 * KIB
 SENTINEL_KEY = "sentinel"
 _LEFTOVER_AGE_S = 86_400.0
 """Temporary files of killed writers are removed at this age: a living writer's is minutes old."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestorePoint:
-    """A committed point and what is known about it since."""
-
-    manifest: Manifest
-    suspect: str = ""
-    """Why its content is in doubt; empty when it is not."""
-    held: str = ""
-    """Why it must not be deleted; empty when it may."""
-
-    @property
-    def id(self) -> str:
-        return self.manifest.id
-
-    def disk(self, key: str) -> DiskRecord:
-        """Raises DiskNotFound."""
-        for disk in self.manifest.disks:
-            if disk.key == key:
-                return disk
-        known = ", ".join(disk.key for disk in self.manifest.disks)
-        raise DiskNotFound(point=self.id, disk=key, known=known or "no disk")
 
 
 class Repository:
@@ -231,7 +207,7 @@ class Repository:
                 if on_damage is not None:
                     on_damage(error)
                 continue
-            found.append(_known(manifest, suspects, holds))
+            found.append(known_point(manifest, suspects, holds))
         return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
 
     def point_ids(self) -> list[str]:
@@ -246,7 +222,7 @@ class Repository:
         if id_or_prefix == "latest" and (readable := self.points()):
             return readable[-1]
         found = self.manifest(self.point_id(id_or_prefix))
-        return _known(found, self.marks.suspects(), self.marks.holds())
+        return known_point(found, self.marks.suspects(), self.marks.holds())
 
     def point_id(self, id_or_prefix: str) -> str:
         """The full id, also of a point whose manifest is damaged. Raises what `point` raises."""
@@ -469,11 +445,6 @@ class Repository:
         return blake3(
             self._master, derive_key_context="holdfast repository v1 lease names"
         ).digest()
-
-
-def _known(manifest: Manifest, suspects: Suspects, holds: Holds) -> RestorePoint:
-    name = manifest.id
-    return RestorePoint(manifest=manifest, suspect=suspects.doubt(name), held=holds.reason(name))
 
 
 def read_config(store: ObjectStore) -> tuple[RepositoryConfig, bytes]:
