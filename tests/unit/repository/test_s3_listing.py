@@ -47,7 +47,8 @@ class _Service:
         found = list_all(
             self.ask,
             exists=lambda path: path in self.paths,
-            shows_anything=lambda: bool(self.paths),
+            folder="folder/",
+            top_level=lambda: {"folder"} if self.paths else set[str](),
             policy=policy,
         )
         return [item["path"] for item in found]
@@ -83,7 +84,9 @@ def test_order_by_components_is_an_order() -> None:
         start = 0 if after is None else paths.index(after) + 1
         yield [_item(path) for path in paths[start:]]
 
-    found = list_all(ask, exists=lambda path: True, shows_anything=lambda: True, policy=_IMPATIENT)
+    found = list_all(
+        ask, exists=lambda path: True, folder="", top_level=lambda: {"other"}, policy=_IMPATIENT
+    )
     assert [item["path"] for item in found] == paths
 
 
@@ -92,7 +95,8 @@ def test_the_last_object_may_be_deleted_meanwhile() -> None:
     found = list_all(
         service.ask,
         exists=lambda path: path in service.paths,
-        shows_anything=lambda: True,
+        folder="",
+        top_level=lambda: {"other"},
         policy=_IMPATIENT,
     )
     assert next(found)["path"] == "a"
@@ -105,3 +109,19 @@ def test_what_stays_broken_is_an_error(fault: str) -> None:
     service = _Service(["a", "b", "c"], ["", *[fault] * 100])
     with pytest.raises(RequestFailed):
         service.list(_IMPATIENT)
+
+
+@pytest.mark.parametrize(
+    ("top_level", "asked"), [({"other"}, 1), ({"other", "folder"}, 2), (set[str](), 4)]
+)
+def test_how_much_it_takes_to_be_empty(top_level: set[str], asked: int) -> None:
+    service = _Service([], [])
+    found = list_all(
+        service.ask,
+        exists=lambda path: False,
+        folder="folder/",
+        top_level=lambda: top_level,
+        policy=_IMPATIENT,
+    )
+    assert not list(found)
+    assert service.asked == asked

@@ -15,11 +15,11 @@ Enter at `Bucket`. What a repository may rest on is in `s3`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 import obstore
 from obstore.exceptions import BaseError
@@ -52,12 +52,18 @@ _UNKNOWN_BYTES = 32 * MIB
 """Taken for the size of an object that is read without knowing it."""
 _T = TypeVar("_T")
 
+
+class _Level(TypedDict):
+    objects: Sequence[ListedObject]
+    common_prefixes: Sequence[str]
+
+
 _list_pages = cast(
     "Callable[..., Iterable[Sequence[ListedObject]]]",
     obstore.list,  # pyright: ignore[reportUnknownMemberType]
 )
 _list_level = cast(
-    "Callable[[Client, str | None], Mapping[str, Sequence[object]]]",
+    "Callable[[Client, str | None], _Level]",
     obstore.list_with_delimiter,  # pyright: ignore[reportUnknownMemberType]
 )
 
@@ -157,7 +163,8 @@ class Bucket:
         found = list_all(
             lambda after: _list_pages(client, path, offset=after, chunk_size=_PAGE),
             exists=lambda path: self.exists(path[start:]),
-            shows_anything=self._shows_anything,
+            folder=folder,
+            top_level=self._top_level,
             policy=self._policy,
         )
         try:
@@ -178,11 +185,12 @@ class Bucket:
         except ObjectMissing:
             return False
 
-    def _shows_anything(self) -> bool:
-        """Whether the top level of the store has an object or a folder."""
+    def _top_level(self) -> set[str]:
+        """Names of the objects and folders at the top of the store."""
         client, path = self._client(0), self._where.path("") or None
         level = self._ask("", lambda: _list_level(client, path))
-        return bool(level["objects"] or level["common_prefixes"])
+        paths = [item["path"] for item in level["objects"]] + [*level["common_prefixes"]]
+        return {path.rpartition("/")[2] for path in paths}
 
     def _missing_by_head(self, name: str) -> HoldfastError:
         """What a 404 to HEAD means. That answer has no body and may be a missing bucket's or a

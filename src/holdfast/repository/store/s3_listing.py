@@ -3,15 +3,15 @@
 obstore takes any answer without a continuation token for the last page: a page cut short by its
 server, and an HTML page of a proxy (seen as no key at all). So the end is never believed but
 proven: the server is asked once more from before the last key, and must show that key and nothing
-behind it; an empty listing must be empty twice, while something else in the store is shown. Costs
-one more request a listing, two when there is nothing, in constant memory.
+behind it; a folder is empty when the store's top level shows others but not this one, or when
+several answers in a row say so. Costs one more request a listing, in constant memory.
 
 Enter at `list_all`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TypedDict
 
@@ -33,8 +33,9 @@ class ListedObject(TypedDict):
 
 _EMPTY = 2
 _ALL_EMPTY = 4
-"""Answers without a key in a row that are believed: while the store shows something else, and when
-it shows nothing at all, as before its first object."""
+"""Answers without a key in a row that are believed: while the top level shows something (also this
+folder: it may lie deeper, and some servers keep empty folders), and when it shows nothing at all,
+as before the first object."""
 
 Ask = Callable[[str | None], Iterable[Sequence[ListedObject]]]
 """Pages of the objects whose paths come after the given one, in the server's order."""
@@ -74,11 +75,12 @@ def list_all(
     ask: Ask,
     *,
     exists: Callable[[str], bool],
-    shows_anything: Callable[[], bool],
+    folder: str,
+    top_level: Callable[[], Collection[str]],
     policy: RetryPolicy,
 ) -> Iterator[ListedObject]:
-    """Every object once. `exists` is asked when the last one is not shown again, `shows_anything`
-    (in the whole store) when there was none. Raises RequestFailed."""
+    """Every object below `folder` once. `exists` is asked when the last one is not shown again,
+    `top_level` (names of objects and folders there) when there was none. Raises RequestFailed."""
     order = _Order()
     attempts = Attempts(policy)
     before: str | None = None
@@ -110,7 +112,9 @@ def list_all(
             attempts.restart()
         elif last is None:
             empty += 1
-            if empty >= _ALL_EMPTY or (empty >= _EMPTY and shows_anything()):
+            shown = top_level()
+            is_proven = folder and folder.partition("/")[0] not in shown
+            if empty >= (_ALL_EMPTY if not shown else 1 if is_proven else _EMPTY):
                 return
         elif seen_last or not exists(last):  # deleted since: legal
             return
