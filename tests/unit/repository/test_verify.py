@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -189,6 +190,15 @@ def test_a_cancelled_run_goes_on_where_it_was(
     rest = _verify(engine, VerifyOptions(not_since=timedelta(days=1)))
     assert 0 < rest.packs < total * 0.6
     assert rest.packs + rest.skipped_packs == total
+
+
+def test_a_whole_pack_in_anothers_place_is_damage(engine: Engine) -> None:
+    """Each byte of it authenticates; only its name tells."""
+    one, other = pack_files(_root(engine))[:2]
+    shutil.copyfile(other, one)
+    (bad,) = _verify(engine).bad_packs
+    assert bad.key == pack_name(bytes.fromhex(one.name))
+    assert bad.problem == "its bytes do not hash to its name"
 
 
 def test_a_sample_reads_its_share(engine: Engine) -> None:
