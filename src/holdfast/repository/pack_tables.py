@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator
 
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
@@ -9,7 +10,6 @@ from holdfast.repository.format.index import PackTable
 from holdfast.repository.format.pack import (
     FOOTER_BYTES,
     HEADER_BYTES,
-    ID_BYTES,
     ChunkCipher,
     decode_footer,
     decode_header,
@@ -17,6 +17,8 @@ from holdfast.repository.format.pack import (
     pack_name,
 )
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
+
+_PACK_KEY = re.compile(r"packs/(?P<start>[0-9a-f]{2})/(?P<name>(?P=start)[0-9a-f]{62})")
 
 
 class PackTables:
@@ -31,14 +33,10 @@ class PackTables:
         """`(pack hash, object)` of every pack in the store. Raises ObjectDamaged for an object
         there whose name is not that of a pack."""
         for info in self._store.list("packs/"):
-            name = info.key.rpartition("/")[2]
-            try:
-                pack_hash = bytes.fromhex(name)
-            except ValueError:
-                pack_hash = b""
-            if len(pack_hash) != ID_BYTES or pack_name(pack_hash) != info.key:
+            match = _PACK_KEY.fullmatch(info.key)
+            if match is None:
                 raise ObjectDamaged(key=info.key, problem="its name is not that of a pack")
-            yield pack_hash, info
+            yield bytes.fromhex(match["name"]), info
 
     def read(self, pack_hash: bytes, pack_bytes: int) -> PackTable:
         """The table of one pack, checked. Raises ObjectDamaged, ObjectMissing."""

@@ -352,8 +352,8 @@ class Repository:
         )
         lease = Lease(self._store, self._sealer, self._clock, resource, vm_name).acquire()
         try:
-            # In this order. A tombstone written after the lease waits for it. One that was removed
-            # before it could be read here has its packs out of the index that is read after it.
+            # In this order: a tombstone written after the lease waits for it, and one that is
+            # removed before it is read here has its packs out of the index that is read next.
             for stone in self.tombstones.all():
                 self._index.forget(stone.packs)
             index = self.load_index()

@@ -35,8 +35,9 @@ def _short(found: Listing) -> Listing:
     return found[:-1]
 
 
-def _beheaded(found: Listing) -> Listing:
-    return found[1:]
+def _gapped(found: Listing) -> Listing:
+    """Without the last but one: of the leases the newest, the last being compact's own."""
+    return [*found[:-2], *found[-1:]]
 
 
 def _doubled(found: Listing) -> Listing:
@@ -46,7 +47,7 @@ def _doubled(found: Listing) -> Listing:
 _LISTED: dict[str, Callable[[Listing], Listing]] = {
     "empty": _empty,
     "short": _short,
-    "first missing": _beheaded,
+    "gapped": _gapped,
     "doubled": _doubled,
 }
 

@@ -184,6 +184,10 @@ def decode_table(
     return entries
 
 
+_LAST_CODEC = int(max(Codec))
+_FIRST_TYPE, _LAST_TYPE = int(min(ChunkType)), int(max(ChunkType))
+
+
 def check_entries(entries: Entries, pack_bytes: int, *, key: str) -> None:
     """Raise ObjectDamaged unless the rows tile the pack between header and table."""
     offsets = entries["offset"].astype(np.int64)
@@ -199,9 +203,9 @@ def check_entries(entries: Entries, pack_bytes: int, *, key: str) -> None:
     sane = (
         bool((entries["plain_bytes"] <= MAX_CHUNK_BYTES).all())
         and bool((entries["plain_bytes"] > 0).all())
-        and bool((entries["codec"] <= max(Codec)).all())
-        and bool((entries["type"] >= min(ChunkType)).all())
-        and bool((entries["type"] <= max(ChunkType)).all())
+        and bool((entries["codec"] <= _LAST_CODEC).all())
+        and bool((entries["type"] >= _FIRST_TYPE).all())
+        and bool((entries["type"] <= _LAST_TYPE).all())
         and not bool(entries["reserved"].any())
         and bool((lengths > CHUNK_OVERHEAD_BYTES).all())
     )
