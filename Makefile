@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 STAMP := .venv/.holdfast-installed
 SOURCES := $(shell git ls-files 'src/*.py' 'tests/*.py' 2>/dev/null)
 
-.PHONY: help install system-packages check format lint types imports unit docs test crash-nightly bench demo clean
+.PHONY: help install system-packages check format lint types imports unit docs test crash-nightly mutants bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ test: install lint types imports ## Everything that CI runs
 
 crash-nightly: install ## A thousand kills at random system calls, and long property tests
 	HOLDFAST_TEST_KILLS=1000 $(BIN)/python -m pytest --hypothesis-profile nightly --timeout 14400 tests/faults tests/unit/backup
+
+mutants: install ## Seeded bugs: each must turn the tests red that it names
+	$(BIN)/python -m tests.mutants
 
 bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup
 	packaging/system-packages.sh --bench

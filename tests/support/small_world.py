@@ -36,7 +36,8 @@ Actor = Callable[[ObjectStore], None]
 Content = tuple[int, ...]
 """A disk by the number of each chunk's content; 0 is a chunk of zeroes."""
 OLD: Content = (1, 2, 3, 4, 5, 6)
-CHANGED: Content = (1, 2, 9, 10, 11, 12)
+CHANGED: Content = (1, 9, 3, 10, 11, 12)
+"""Needs one chunk each of two packs of `OLD`, which compact rewrites when that is deleted."""
 OTHER: Content = (1, 20, 21, 22, 23, 24)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from hypothesis import strategies as st
@@ -16,11 +17,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import Cancelled, HoldfastError, OutOfSpace
+from holdfast.core.progress import SilentProgress
 from holdfast.hypervisors.errors import SourceReadFailed
+from holdfast.repository import Repository
+from holdfast.repository.compact import CompactOptions, run_compact
 from holdfast.repository.errors import ParentVanished, PointNotFound
 from holdfast.repository.leases import TTL_S
 from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine, small_packs
 from tests.support.fake_lies import LieKind
+from tests.support.interleaving import StoreClock
 from tests.support.memory_store import FaultyStore, MemoryStore
 from tests.support.oracle import assert_repository_sound
 
@@ -168,6 +173,48 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.repository.delete_point(point_id)
         with pytest.raises(PointNotFound):
             self.engine.repository.point(point_id)
+
+    @rule(grace_s=st.sampled_from([0, 3600]), fill=st.sampled_from([0.0, 0.5, 1.0]))
+    def compact(self, grace_s: int, fill: float) -> None:
+        self._compact(self.engine.repository, grace_s, fill)
+
+    @rule(write=st.integers(1, 20), applied=st.booleans())
+    def compact_and_die(self, write: int, applied: bool) -> None:
+        self.store.die_at(write, applied=applied)
+        with suppress(HoldfastError):
+            self._compact(self.engine.repository, 0, 1.0)
+        self.start_new_process()
+
+    @rule(hours=st.integers(1, 48))
+    def wait(self, hours: int) -> None:
+        """Grace periods and leases run out."""
+        self.memory.advance(hours * 3600)
+
+    @rule(grace_s=st.sampled_from([0, 3600]))
+    def compact_during_backup(self, grace_s: int) -> None:
+        """By another process, when the backup is about to put its index."""
+
+        def run(operation: str, key: str) -> None:
+            if operation == "put_new" and key.startswith("index/"):
+                self.store.before = None
+                self._compact(Repository.open(self.memory, CREDENTIAL), grace_s, 1.0)
+
+        self.store.before = run
+        self.engine.back_up()
+        self.store.before = None
+
+    def _compact(self, repository: Repository, grace_s: int, fill: float) -> None:
+        repository.clock = StoreClock(store=self.memory)
+        options = CompactOptions(
+            grace=timedelta(seconds=grace_s), minimum_fill=fill, maximum_delete_share=1.0
+        )
+        run_compact(repository, options, cancel=CancelToken(), progress=SilentProgress())
+
+    @rule(full=st.booleans())
+    def back_up_by_another_process(self, full: bool) -> None:
+        """This process's index is of the past from here on."""
+        other = Repository.open(self.memory, CREDENTIAL)
+        self.engine.back_up(repository=other, full=full)
 
     @rule()
     def start_new_process(self) -> None:

@@ -106,6 +106,20 @@ class MisreadingStore:
             raise ObjectMissing(key=key, location=self.location)
 
 
+class ForgetfulStore(FaultyStore):
+    """Lists no point so many times."""
+
+    def __init__(self, inner: ObjectStore, times: int) -> None:
+        super().__init__(inner)
+        self._times = times
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        if prefix == "points/" and self._times > 0:
+            self._times -= 1
+            return
+        yield from super().list(prefix)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
     """A clock of its own, beside a storage whose clock jumps."""
@@ -206,6 +220,13 @@ def test_a_share_that_goes_away_is_no_empty_repository() -> None:
         assert before <= _packs(world), f"gone at read {at}"
         stones = [key for key in world.store.objects if key.startswith("tombstones/")]
         assert not stones, f"gone at read {at}: called unneeded"
+
+
+def test_points_that_are_left_out_and_come_back_are_noticed() -> None:
+    world = small_world()
+    assert compact_once(world.open(ForgetfulStore(world.store, times=1))) == (0, 0)
+    with pytest.raises(StoreUnavailable, match="left out"):
+        compact_once(world.open(ForgetfulStore(world.store, times=2)))
 
 
 def test_without_a_sentinel_nothing_begins() -> None:
