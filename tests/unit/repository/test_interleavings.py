@@ -1,5 +1,5 @@
 """Backups, deletions, compact and restores on shared chunks, in two thousand orders of their store
-operations: every plan with one change of actor, then those with two and with many, at random.
+operations: samples, always the same, of the plans with one change of actor, with two, with many.
 
 What they must never do is lose a chunk of a point that somebody was told is safe. The last tests
 break one safeguard each and expect the same search to find the loss.
@@ -89,7 +89,7 @@ def _run(scenario: Scenario, plan: Plan) -> tuple[World, Outcome]:
 
 
 def _plans(scenario: Scenario, limit: int) -> Iterator[Plan]:
-    """All orders, then one switch at every step of every order, then two, then many."""
+    """All orders, then samples with one switch, with two, and with many."""
     source = random.Random(scenario.__name__)
     orders = list(itertools.permutations(range(3)))
     _, outcome = _run(scenario, Preempting(order=orders[0]))
