@@ -186,7 +186,11 @@ def data_runs(view: memoryview) -> Iterator[tuple[int, int]]:
     """Ranges of `view` in steps of `_SPARSE_BYTES` that hold anything but zeroes, joined."""
     whole = len(view) // _SPARSE_BYTES * _SPARSE_BYTES
     words = np.frombuffer(view[:whole], dtype=np.uint64).reshape(-1, _SPARSE_BYTES // 8)
-    used = np.flatnonzero(np.diff(np.pad(words.any(axis=1), 1).astype(np.int8)))
+    # Few blocks begin with a zero word, and only those can be all zero.
+    holding = np.ones(len(words), dtype=np.bool_)
+    doubtful = np.flatnonzero(words[:, 0] == 0)
+    holding[doubtful] = words[doubtful].any(axis=1)
+    used = np.flatnonzero(np.diff(np.pad(holding, 1).astype(np.int8)))
     runs = (used * _SPARSE_BYTES).reshape(-1, 2).tolist()
     tail = len(view) > whole and any(view[whole:])
     for start, stop in runs:
