@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 STAMP := .venv/.holdfast-installed
 SOURCES := $(shell git ls-files 'src/*.py' 'tests/*.py' 2>/dev/null)
 
-.PHONY: help install system-packages check format lint types imports unit docs test crash-nightly mutants bench demo clean
+.PHONY: help install system-packages check format lint types imports unit docs test restart-test crash-nightly mutants bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ format: ## Format the code
 
 test: install lint types imports ## Everything that CI runs
 	$(BIN)/python -m pytest
+
+restart-test: install ## Backups through a restart of libvirtd, which ends other users' connections
+	$(BIN)/python -m pytest tests/integration/libvirt/restart_daemon.py
 
 crash-nightly: install ## A thousand kills at random system calls, and long property tests
 	HOLDFAST_TEST_KILLS=1000 $(BIN)/python -m pytest --hypothesis-profile nightly --timeout 14400 tests/faults tests/unit/backup
