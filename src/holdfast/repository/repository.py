@@ -373,7 +373,6 @@ class Repository:
             ids=self._ids,
             lease=lease,
             chunk_bytes=self.chunk_bytes,
-            on_commit=lambda _manifest: None,
         )
 
     def begin_maintenance(self) -> Maintenance:

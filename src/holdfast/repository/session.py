@@ -8,7 +8,6 @@ chunks) and reclaimed by compact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -22,7 +21,7 @@ from holdfast.repository.disk_map import DiskMap, DiskMapWriter
 from holdfast.repository.errors import ObjectExists, ParentVanished
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import encode_index
-from holdfast.repository.format.pack import ZERO_ID, ChunkIds, ChunkType
+from holdfast.repository.format.pack import ChunkIds, ChunkType
 from holdfast.repository.format.point import ArtifactRecord, Manifest, encode_manifest
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import Lease
@@ -47,7 +46,6 @@ class BackupSession:
         ids: ChunkIds,
         lease: Lease,
         chunk_bytes: int,
-        on_commit: Callable[[Manifest], None],
     ) -> None:
         self._store = store
         self._sealer = sealer
@@ -55,7 +53,6 @@ class BackupSession:
         self._index = index
         self._ids = ids
         self._lease = lease
-        self._on_commit = on_commit
         self.chunk_bytes = chunk_bytes
 
     @property
@@ -115,7 +112,6 @@ class BackupSession:
         self._store.put_new(key, [sealed])  # THE COMMIT: everything it names is durable
         failpoint("point.after_commit")
         self._prove_commit(key, manifest)
-        self._on_commit(manifest)
 
     def __enter__(self) -> Self:
         return self
@@ -160,8 +156,3 @@ class BackupSession:
 
 def point_key(point_id: str) -> str:
     return f"points/{point_id}"
-
-
-def is_zero(chunk_id: bytes) -> bool:
-    """True for the id that stands for a chunk of zeroes."""
-    return chunk_id == ZERO_ID

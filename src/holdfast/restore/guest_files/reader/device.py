@@ -6,6 +6,7 @@ Reads past the end are short, as with a file; dissect turns short structures int
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,16 +28,16 @@ class Fetcher(Protocol):
         ...
 
 
-class Device:
+class Device(ABC):
     """A readable range with a position, shaped like a file because dissect wants files."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._position = 0
 
+    @abstractmethod
     def pread(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes at `offset`; short at the end of the device."""
-        raise NotImplementedError
 
     def seek(self, position: int, whence: int = 0) -> int:
         base = {0: 0, 1: self._position, 2: self.size}[whence]
