@@ -57,6 +57,34 @@ class Settings:
     """HOLDFAST_FAILPOINTS: faults to inject, for tests only."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """For `holdfast serve` and `holdfast worker`."""
+
+    state_root: Path
+    """HOLDFAST_STATE: database, sealing key and scratch unless said otherwise."""
+    database_url: str = field(repr=False)
+    """HOLDFAST_DATABASE_URL: SQLite in the state folder unless set. May hold a password."""
+    sealing_key_file: Path
+    """HOLDFAST_SEALING_KEY_FILE: opens the secrets in the database; made at the first start."""
+    dashboard_root: Path | None
+    """HOLDFAST_DASHBOARD: the built pages; None when they were not built."""
+
+
+def read_service_settings(environment: Mapping[str, str] | None = None) -> ServiceSettings:
+    """Settings of the service from the process's environment, with defaults."""
+    values = os.environ if environment is None else environment
+    state = Path("/var/lib/holdfast") if os.geteuid() == 0 else _user_state(values)
+    state = Path(values.get("HOLDFAST_STATE") or state)
+    key = values.get("HOLDFAST_SEALING_KEY_FILE")
+    return ServiceSettings(
+        state_root=state,
+        database_url=values.get("HOLDFAST_DATABASE_URL") or f"sqlite:///{state / 'holdfast.db'}",
+        sealing_key_file=Path(key) if key else state / "sealing.key",
+        dashboard_root=_dashboard(values),
+    )
+
+
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from the process's environment, with defaults."""
     values = os.environ if environment is None else environment
@@ -155,6 +183,16 @@ def _s3_settings(values: Mapping[str, str]) -> S3Settings:
         ca_file=values.get("AWS_CA_BUNDLE", ""),
         allow_http=values.get("HOLDFAST_S3_ALLOW_HTTP", "") == "1",
     )
+
+
+def _dashboard(values: Mapping[str, str]) -> Path | None:
+    """As told, else beside the package, else where a checkout builds it."""
+    package = Path(__file__).parent
+    told = values.get("HOLDFAST_DASHBOARD")
+    candidates = (
+        [Path(told)] if told else [package / "dashboard", package.parents[1] / "web" / "out"]
+    )
+    return next((path for path in candidates if (path / "index.html").is_file()), None)
 
 
 def _cache(values: Mapping[str, str]) -> Path:

@@ -1,0 +1,173 @@
+"""Repositories. `Storage` and the list's shape are fixed by the plan."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+
+from holdfast.api.schemas.common import Id, Input, Name, Output, Tag, Time
+
+RepositoryKind = Literal["local", "s3"]
+
+
+class S3Body(Input):
+    endpoint: Annotated[str, Field(max_length=500)] = ""
+    region: Annotated[str, Field(max_length=100)] = "us-east-1"
+    access_key_id: Annotated[str, Field(max_length=200)]
+    secret_access_key: Annotated[SecretStr, Field(max_length=500)] | None = None
+    allow_http: bool = False
+
+
+class RepositoryTarget(Input):
+    """Where a repository is or shall be, for `test`."""
+
+    location: Annotated[str, Field(min_length=1, max_length=1000)]
+    """A folder on the service's host, or s3://bucket/prefix."""
+    s3: S3Body | None = None
+
+
+class RepositoryCreate(RepositoryTarget):
+    name: Name
+    mode: Literal["create", "open"]
+    """`create` makes a new one; `open` adds one that is there."""
+    passphrase: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+
+
+class RepositoryUpdate(Input):
+    name: Name | None = None
+    location: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    """Where the same repository is now; needs the secrets again."""
+    s3: S3Body | None = None
+    passphrase: Annotated[SecretStr, Field(min_length=1, max_length=4096)] | None = None
+
+
+class RepositoryInfo(Output):
+    id: str
+    name: str
+    type: RepositoryKind
+    location: str
+    endpoint: str
+    region: str
+    chunk_bytes: int
+    state: Literal["unknown", "online", "offline"]
+    state_message: str
+    state_at: Time | None
+    total_bytes: int | None
+    available_bytes: int | None
+    used_bytes: int | None
+    logical_bytes: int | None
+    dedup_ratio: float | None
+    """Logical bytes divided by used bytes; null until measured."""
+    backup_count: int
+    vm_count: int
+    measured_at: Time | None
+    last_check_at: Time | None
+    last_check_result: str
+    immutable: bool = False
+    immutable_message: str = ""
+    created_at: Time
+
+
+class RepositoryCreated(RepositoryInfo):
+    recovery_kit: str | None = None
+    """Shown once, for `create`: keep it away from the server."""
+    imported_backups: int = 0
+
+
+class RepositoryList(Output):
+    repositories: list[RepositoryInfo]
+    total: int
+
+
+class RepositoryTest(Output):
+    """A failure is an answer here, not an error of the request."""
+
+    ok: bool
+    exists: bool
+    """A repository is there already."""
+    message: str
+    hint: str = ""
+    total_bytes: int | None = None
+    available_bytes: int | None = None
+
+
+class Storage(Output):
+    repository_id: str
+    total_bytes: int | None
+    used_bytes: int
+    available_bytes: int | None
+    used_percent: float | None
+    backup_count: int
+    logical_bytes: int
+    dedup_ratio: float | None
+    last_check_at: Time | None
+    measured_at: Time
+
+
+class StoragePoint(Output):
+    at: Time
+    used_bytes: int
+    logical_bytes: int
+    available_bytes: int | None
+    backup_count: int
+
+
+class StorageHistory(Output):
+    repository_id: str
+    samples: list[StoragePoint]
+
+
+class VerifyBody(Input):
+    sample_percent: Annotated[float, Field(gt=0, le=100)] | None = None
+    not_verified_for_days: Annotated[int, Field(ge=0, le=3650)] | None = None
+
+
+class CheckBody(Input):
+    read_data: bool = False
+
+
+class PruneRule(Input):
+    keep_last: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    keep_hourly: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    keep_daily: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    keep_weekly: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    keep_monthly: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    keep_yearly: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    keep_within_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    keep_tags: Annotated[list[Tag], Field(max_length=20)] = Field(default_factory=list)
+    minimum_age_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+
+
+class PruneBody(Input):
+    rule: PruneRule
+    dry_run: bool = True
+    compact: bool = True
+    """Give the space back afterwards."""
+    confirm_points: Annotated[int, Field(ge=0)] | None = None
+    """The number of points that the preview showed; another number now stops the run."""
+    allow_last: bool = False
+    """Also delete the last good point of a VM."""
+
+
+class PruneDecision(Output):
+    backup_id: str
+    point_id: str
+    vm_name: str
+    captured_at: Time
+    keep: bool
+    reasons: list[str]
+
+
+class PrunePreview(Output):
+    decisions: list[PruneDecision]
+    keep_count: int
+    delete_count: int
+    reclaim_bytes: int | None
+    warnings: list[str]
+    """What would make the run stop and ask."""
+
+
+class CopyBody(Input):
+    to_repository_id: Id
+    backup_ids: Annotated[list[Id], Field(max_length=10_000)] | None = None
