@@ -22,7 +22,7 @@ class Platform(Base):
     kind: Mapped[str] = mapped_column(String(20))
     """`libvirt` or `images`."""
     identity: Mapped[str] = mapped_column(String(500), unique=True)
-    """As recorded in restore points: `libvirt:qemu:///system`, `images:/srv/images`."""
+    """What it connects to: `libvirt:qemu:///system`, `images:/srv/images`; no two are the same."""
     settings: Mapped[dict[str, Any]]
     sealed_secret: Mapped[bytes | None]
     state: Mapped[str] = mapped_column(String(20), default="unknown")
@@ -48,6 +48,7 @@ class VirtualMachine(Base):
         ForeignKey("platform.id", ondelete="SET NULL"), index=True
     )
     platform_identity: Mapped[str] = mapped_column(String(500))
+    """As its restore points record it: `libvirt:qemu:///system`, `images`."""
     platform_vm_id: Mapped[str] = mapped_column(String(500))
     """libvirt: the UUID; images: the absolute path."""
     name: Mapped[str] = mapped_column(String(500))

@@ -97,6 +97,10 @@ class RestoreMount(Base):
     """`mounting`, `mounted`, `unmounting` or `failed`."""
     state_message: Mapped[str] = mapped_column(Text, default="")
     volumes: Mapped[list[Any]]
+    nbd_uri: Mapped[str] = mapped_column(String(500), default="")
+    """Where the first disk is served, read-only; empty until it is."""
+    served_by: Mapped[str] = mapped_column(String(100), default="")
+    """The process that serves `nbd_uri`."""
     created_by: Mapped[str] = mapped_column(String(36))
     """Id of the user; only they and administrators see and use the mount."""
     created_at: Mapped[datetime]

@@ -84,6 +84,8 @@ class Run(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+    """When its restore point was deleted, or its record was removed: no list shows it any more."""
     created_by: Mapped[str] = mapped_column(String(200), default="")
     """Who asked, for people: a user's name, a token's name, `service`."""
     retry_of: Mapped[str | None] = mapped_column(String(36))
