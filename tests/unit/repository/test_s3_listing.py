@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from obstore.exceptions import GenericError
 
@@ -58,6 +58,7 @@ def _item(path: str) -> ListedObject:
     return ListedObject(path=path, size=1, last_modified=_NOW)
 
 
+@example({"-", "/", "a", "a/", "aa", "aaa", "aaaa", "b"}, ["", "short", "twice", "short"])
 @given(
     st.sets(st.text("ab/-", min_size=1, max_size=4), max_size=12),
     st.lists(st.sampled_from(_FAULTS), max_size=20),

@@ -3,8 +3,9 @@
 obstore takes any answer without a continuation token for the last page: a page cut short by its
 server, and an HTML page of a proxy (seen as no key at all). So the end is never believed but
 proven: the server is asked once more from before the last key, and must show that key and nothing
-behind it; a folder is empty when the store's top level shows others but not this one, or when
-several answers in a row say so. Costs one more request a listing, in constant memory.
+behind it, so that two whole answers agree; a folder is empty when the store's top level shows
+others but not this one, or when several answers in a row say so. Costs one more request a listing,
+in constant memory.
 
 Enter at `list_all`.
 """
@@ -85,6 +86,8 @@ def list_all(
     attempts = Attempts(policy)
     before: str | None = None
     empty = 0
+    broken = False
+    """The answer before broke off, so it did not say where the end is."""
     while True:
         last, seen_last, progress = order.last, order.last is None, False
         round_order = _Order()
@@ -100,16 +103,15 @@ def list_all(
                     order.advance(path)
                     progress = True
                     yield item
-        except _Disorder:
-            attempts.failed(_fault("the listing repeats itself or is out of order"))
-            continue
-        except S3_ERRORS as error:
+        except (_Disorder, *S3_ERRORS) as error:
+            broken, empty = True, 0
             if progress:
                 attempts.restart()
-            attempts.failed(fault_of(error))
+            attempts.failed(_fault_of(error))
             continue
         if progress:
             attempts.restart()
+            broken = False
         elif last is None:
             empty += 1
             shown = top_level()
@@ -117,9 +119,17 @@ def list_all(
             if empty >= (_ALL_EMPTY if not shown else 1 if is_proven else _EMPTY):
                 return
         elif seen_last or not exists(last):  # deleted since: legal
-            return
+            if not broken:
+                return
+            broken = False
         else:
             attempts.failed(_fault("the listing ends early"))
+
+
+def _fault_of(error: Exception) -> Fault:
+    if isinstance(error, _Disorder):
+        return _fault("the listing repeats itself or is out of order")
+    return fault_of(error)
 
 
 def _fault(problem: str) -> Fault:
