@@ -77,7 +77,7 @@ def main() -> int:
     del ids
     repository = Repository.open(store, CREDENTIAL)
     started = time.perf_counter()
-    index = repository.complete_index()
+    index, _ = repository.complete_index()
     view = index.view()
     load_s = time.perf_counter() - started
     arrays = (view.prefixes.nbytes + view.rows.nbytes) / len(view.rows)

@@ -96,13 +96,15 @@ class _Check:
 
     def _open_points(self) -> list[Manifest]:
         manifests: list[Manifest] = []
-        for point_id in self._repository.point_ids():
-            self._report.points += 1
-            self._noting(
-                f"points/{point_id}",
-                lambda name=point_id: manifests.append(self._repository.manifest(name)),
-                point_id,
-            )
+        ids = self._repository.point_ids()
+        self._report.points = len(ids)
+        found = self._repository.manifests.read_each(ids)
+        for point_id, manifest in zip(ids, found, strict=True):
+            self._cancel.check()
+            if isinstance(manifest, Manifest):
+                manifests.append(manifest)
+            else:
+                self._add(f"points/{point_id}", _said(manifest), point_id)
         return manifests
 
     def _open_indexes(self) -> dict[bytes, PackTable]:

@@ -61,17 +61,19 @@ class IndexView:
         """Row of each id (n x 32 bytes) in a pack that is `usable` (by pack number); -1 where there
         is none. Ask for a million at a time: they are looked up in the order of the rows, so the
         more there are, the closer together are the rows that are read."""
-        wanted = np.ascontiguousarray(ids[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+        words = np.ascontiguousarray(ids).view("<u8")
+        wanted = words[:, 0].byteswap()
         order = np.argsort(wanted)
         found = np.empty(len(ids), dtype=np.int64)
-        found[order] = self._positions_of_sorted(wanted[order], ids[order, 8:], usable)
+        found[order] = self._positions_of_sorted(wanted[order], words[order, 1:], usable)
         return found
 
     def _positions_of_sorted(
-        self, wanted: NDArray[np.uint64], rest: NDArray[np.uint8], usable: NDArray[np.bool_]
+        self, wanted: NDArray[np.uint64], rest: NDArray[np.uint64], usable: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
         position = np.searchsorted(self.prefixes, wanted)
         found = np.full(len(wanted), -1, dtype=np.int64)
+        rows = self.rows.view("<u8").reshape(-1, _ROW.itemsize // 8)
         open_ones = np.arange(len(wanted))
         while len(open_ones):
             here = position[open_ones]
@@ -79,8 +81,10 @@ class IndexView:
             open_ones, here = open_ones[inside], here[inside]
             same = self.prefixes[here] == wanted[open_ones]
             open_ones, here = open_ones[same], here[same]
-            rows = self.rows[here]
-            hit = (rows["rest"] == rest[open_ones]).all(axis=1) & usable[rows["pack"]]
+            row, ends = rows[here], rest[open_ones]
+            # Eight bytes at a time: the 24 after the prefix, then the pack's number and the offset.
+            hit = (row[:, 0] == ends[:, 0]) & (row[:, 1] == ends[:, 1]) & (row[:, 2] == ends[:, 2])
+            hit &= usable[row[:, 3] & np.uint64(0xFFFFFFFF)]
             found[open_ones[hit]] = here[hit]
             open_ones = open_ones[~hit]
             position[open_ones] += 1

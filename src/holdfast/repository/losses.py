@@ -99,29 +99,29 @@ def find_losses(
     """Every point that needs a chunk which no sound pack holds; `damaged` names the packs that
     are not. Raises StoreUnavailable, Cancelled."""
     ids = repository.point_ids()
-    index = repository.complete_index()
-    stored = {pack_hash for pack_hash, _ in repository.pack_tables.packs()}
+    index, stored = repository.complete_index()
     unsound = {pack for pack in index.packs if pack not in stored} | set(damaged)
     search = Doubts(repository, unsound)
     found: list[PointLoss] = []
-    for number, point_id in enumerate(ids):
+    manifests = repository.manifests.read_each(ids)
+    for number, (point_id, manifest) in enumerate(zip(ids, manifests, strict=True)):
         cancel.check()
         progress.update(
             Progress(phase="looking for affected points", done_bytes=number, total_bytes=len(ids))
         )
-        loss = _point_loss(repository, search, point_id)
+        match manifest:
+            case ObjectMissing():
+                continue  # deleted since it was listed: legal
+            case ObjectDamaged():
+                loss = PointLoss(point_id=point_id, vm_name="", problem=manifest.problem)
+            case _:
+                loss = _point_loss(search, manifest)
         if loss is not None:
             found.append(loss)
     return found
 
 
-def _point_loss(repository: Repository, search: Doubts, point_id: str) -> PointLoss | None:
-    try:
-        manifest = repository.manifest(point_id)
-    except ObjectMissing:
-        return None  # deleted since it was listed: legal
-    except ObjectDamaged as error:
-        return PointLoss(point_id=point_id, vm_name="", problem=error.problem)
+def _point_loss(search: Doubts, manifest: Manifest) -> PointLoss | None:
     doubted = any(search.is_in_doubt(disk) for disk in manifest.disks)
     artifacts = [item for item in manifest.artifacts if search.unsound(item.chunks)]
     if not doubted and not artifacts:
@@ -133,7 +133,7 @@ def _point_loss(repository: Repository, search: Doubts, point_id: str) -> PointL
         if not all(search.is_readable(chunk, ChunkType.ARTIFACT) for chunk in item.chunks)
     ]
     return PointLoss(
-        point_id=point_id,
+        point_id=manifest.id,
         vm_name=manifest.vm.name,
         disks=[loss for loss in losses if loss.chunks or loss.pages],
         artifacts=lost_artifacts,

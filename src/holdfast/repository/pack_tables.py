@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.index import PackTable
@@ -16,6 +16,7 @@ from holdfast.repository.format.pack import (
     decode_table,
     pack_name,
 )
+from holdfast.repository.reading import each
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
 _PACK_KEY = re.compile(r"packs/(?P<start>[0-9a-f]{2})/(?P<name>(?P=start)[0-9a-f]{62})")
@@ -69,13 +70,16 @@ class PackTables:
         entries = decode_table(cipher, header, sealed, count, pack_bytes, key=key)
         return PackTable(pack_hash=pack_hash, pack_bytes=pack_bytes, entries=entries), cipher
 
-    def unknown(self, known: Container[bytes]) -> Iterator[PackTable]:
-        """Tables of the packs outside `known`; damaged packs are passed over, for whoever needs a
-        chunk of theirs will find it missing."""
-        for pack_hash, info in self.packs():
-            if pack_hash in known:
-                continue
-            try:
-                yield self.read(pack_hash, info.size_bytes)
-            except (ObjectDamaged, ObjectMissing):
-                continue
+    def unknown(self, stored: Mapping[bytes, int], known: Collection[bytes]) -> Iterator[PackTable]:
+        """Tables of the `stored` packs (sizes by hash) outside `known`; damaged packs are passed
+        over, for whoever needs a chunk of theirs will find it missing."""
+        strange = [(pack, size) for pack, size in stored.items() if pack not in known]
+        for table in each(self._look, strange):
+            if table is not None:
+                yield table
+
+    def _look(self, pack: tuple[bytes, int]) -> PackTable | None:
+        try:
+            return self.read(*pack)
+        except (ObjectDamaged, ObjectMissing):
+            return None

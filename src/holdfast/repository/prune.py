@@ -178,7 +178,7 @@ def _decide(repository: Repository, scope: PruneScope) -> Sequence[PlannedPoint]
     damaged: list[HoldfastError] = []
     points = [
         point
-        for point in repository.points(on_damage=damaged.append)
+        for point in repository.points(on_damage=damaged.append, from_store=True)
         if point_key(point.id) in stored
     ]
     if damaged:

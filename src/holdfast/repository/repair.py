@@ -9,7 +9,7 @@ one that is missing. What stays lost is in the report, byte by byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -77,8 +77,8 @@ class _Repair:
         self._cancel = cancel
         self._progress = progress
         self._maintenance = maintenance
-        self._index = repository.complete_index()
-        self._unsound = self._unsound_packs()
+        self._index, stored = repository.complete_index()
+        self._unsound = self._unsound_packs(stored)
         going = {pack for stone in repository.tombstones.all() for pack in stone.packs}
         self._writer: PackWriter = maintenance.writer(self._unsound | going)
         self._report = RepairReport(damaged_packs=sorted(map(pack_name, self._unsound)))
@@ -97,12 +97,11 @@ class _Repair:
         self._report.losses = self._losses()
         return self._report
 
-    def _unsound_packs(self) -> frozenset[bytes]:
+    def _unsound_packs(self, stored: Mapping[bytes, int]) -> frozenset[bytes]:
         """Of the packs that the index or the store has."""
-        known = self._index.packs
-        stored = {pack_hash for pack_hash, _ in self._repository.pack_tables.packs()}
-        damaged = self._repository.proofs.damaged() & (known.keys() | stored)
-        return frozenset(damaged) | (known.keys() - stored)
+        known = self._index.packs.keys()
+        damaged = self._repository.proofs.damaged() & (known | stored.keys())
+        return frozenset(damaged) | (known - stored.keys())
 
     def _losses(self) -> list[PointLoss]:
         return find_losses(

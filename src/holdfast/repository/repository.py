@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Self, cast
 
 from blake3 import blake3
@@ -38,18 +37,20 @@ from holdfast.repository.format.config import (
     encode_config,
 )
 from holdfast.repository.format.envelope import Kind, Sealer
-from holdfast.repository.format.index import decode_index
+from holdfast.repository.format.index import PackTable, decode_index
 from holdfast.repository.format.keys import KEY_BYTES, Credential
 from holdfast.repository.format.pack import ChunkIds, ChunkType
-from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest, decode_manifest
+from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import MAINTENANCE, Lease
 from holdfast.repository.maintenance import Maintenance, with_room
+from holdfast.repository.manifests import Manifests
 from holdfast.repository.marks import Marks
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.proofs import Proofs
+from holdfast.repository.reading import each
 from holdfast.repository.restore_point import RestorePoint, known_point
 from holdfast.repository.session import BackupSession, point_key
 from holdfast.repository.store.local import LocalStore
@@ -61,6 +62,10 @@ DEFAULT_CHUNK_BYTES = 256 * KIB
 SENTINEL_KEY = "sentinel"
 _LEFTOVER_AGE_S = 86_400.0
 """Temporary files of killed writers are removed at this age: a living writer's is minutes old."""
+
+
+_INDEX_READERS = 12
+"""Index objects read at once from a distant storage: one may take some ten megabytes."""
 
 
 class Repository:
@@ -85,6 +90,7 @@ class Repository:
         self.proofs = Proofs(store, self._sealer, clock)
         self.key_slots = KeySlots(store, config, master, clock)
         self.pack_tables = PackTables(store, self._id_bytes, master)
+        self.manifests = Manifests(store, self._sealer, self.id)
         self.chunks = ChunkReader(
             store=store,
             index=self._index,
@@ -192,22 +198,28 @@ class Repository:
     # -- points ---------------------------------------------------------------------------------
 
     def points(
-        self, on_damage: Callable[[HoldfastError], None] | None = None
+        self,
+        on_damage: Callable[[HoldfastError], None] | None = None,
+        *,
+        from_store: bool = False,
     ) -> list[RestorePoint]:
         """Every point whose manifest can be read, oldest first; `on_damage` hears of the others,
-        which must keep no VM from being backed up and no other point from being restored."""
+        which must keep no VM from being backed up and no other point from being restored.
+
+        A distant repository's manifests may come from a local cache. `from_store` reads every one
+        from the storage itself: for who deletes one point because another is there.
+        """
         suspects, holds = self.marks.suspects(), self.marks.holds()
         found: list[RestorePoint] = []
-        for info in self._store.list("points/"):
-            try:
-                manifest = self.manifest(info.key.removeprefix("points/"))
-            except ObjectMissing:
-                continue  # deleted between listing and reading: legal
-            except ObjectDamaged as error:
-                if on_damage is not None:
-                    on_damage(error)
-                continue
-            found.append(known_point(manifest, suspects, holds))
+        for manifest in self.manifests.all(from_store=from_store):
+            match manifest:
+                case ObjectMissing():
+                    continue  # deleted between listing and reading: legal
+                case ObjectDamaged():
+                    if on_damage is not None:
+                        on_damage(manifest)
+                case _:
+                    found.append(known_point(manifest, suspects, holds))
         return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
 
     def point_ids(self) -> list[str]:
@@ -297,14 +309,19 @@ class Repository:
         listed = [info.key for info in self._store.list("index/")]
         loaded = self._index_packs
         self._index_packs = {key: loaded[key] for key in listed if key in loaded}
+        absent = [key for key in listed if key not in loaded]
+        read = each(self._read_tables, absent, workers=_INDEX_READERS)
         with self._index.loading() as load:
-            for key in listed:
-                if key in loaded:
-                    continue
-                with suppress(ObjectDamaged):  # a cache: what it names is found in the packs
-                    tables = decode_index(self.read_index_object(key), key=key)
+            for key, tables in zip(absent, read, strict=True):
+                if tables is not None:
                     load(tables)
                     self._index_packs[key] = [table.pack_hash for table in tables]
+
+    def _read_tables(self, key: str) -> list[PackTable] | None:
+        try:
+            return decode_index(self.read_index_object(key), key=key)
+        except ObjectDamaged:
+            return None  # a cache: what it names is found in the packs
 
     def _forget_what_went(self) -> None:
         """Tell the index which packs compact has deleted since this instance read of them."""
@@ -316,8 +333,7 @@ class Repository:
 
     def _recover_index(self) -> None:
         """Read the tables of the packs that no readable index names."""
-        self.load_index()
-        self._index.load_unnamed(self.pack_tables.unknown(self._index.packs))
+        self.complete_index()
 
     def read_index_object(self, key: str) -> bytes:
         """Plaintext of one index object, its name checked against its bytes."""
@@ -393,10 +409,13 @@ class Repository:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def complete_index(self) -> ChunkIndex:
-        """The index with every readable pack in it, named by an index object or not."""
-        self._recover_index()
-        return self._index
+    def complete_index(self) -> tuple[ChunkIndex, dict[bytes, int]]:
+        """The index with every readable pack in it, named by an index object or not; and the packs
+        in the store by hash, with their sizes, as listed after the index objects were read."""
+        self.load_index()
+        stored = {pack_hash: info.size_bytes for pack_hash, info in self.pack_tables.packs()}
+        self._index.load_unnamed(self.pack_tables.unknown(stored, self._index.packs.keys()))
+        return self._index, stored
 
     def _new_writer(self) -> PackWriter:
         return PackWriter(
@@ -419,12 +438,7 @@ class Repository:
 
     def manifest(self, point_id: str) -> Manifest:
         """Raises ObjectMissing, ObjectDamaged."""
-        key = point_key(point_id)
-        plain = self._sealer.open(Kind.POINT, key, self._store.get(key), key=key)
-        manifest = decode_manifest(plain, key=key)
-        if point_key(manifest.id) != key:
-            raise ObjectDamaged(key=key, problem="it is the manifest of another point")
-        return manifest
+        return self.manifests.read(point_id)
 
     def _require_points(self, point_ids: Sequence[str]) -> None:
         present = set(self.point_ids())

@@ -99,10 +99,7 @@ class _Verify:
         self._total_bytes = 0
 
     def run(self) -> VerifyReport:
-        self._repository.complete_index()
-        present = {
-            pack_hash: info.size_bytes for pack_hash, info in self._repository.pack_tables.packs()
-        }
+        _, present = self._repository.complete_index()
         chosen = self._choose(present)
         self._total_bytes = sum(size for _, size in chosen)
         try:

@@ -1,8 +1,9 @@
-"""A local copy of what a distant repository need not send twice: its index objects.
+"""A local copy of what a distant repository need not send twice: its index objects, and by
+`kept_objects` what their reader accepts from a copy.
 
-They never change and their names are the hashes of their bytes, so a copy is either right or thrown
-away: it is hashed again at every read. Nothing is lost with the folder, and a folder that cannot be
-read or written costs speed only. What it holds is sealed, as in the repository.
+Index objects never change and their names are the hashes of their bytes, so a copy is either right
+or thrown away: it is hashed again at every read. Nothing is lost with the folder, and a folder that
+cannot be read or written costs speed only. What it holds is sealed, as in the repository.
 
 Enter at `CachedStore`. Listings, and whether an object still exists, are always the store's.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from holdfast.core.units import GIB
+from holdfast.repository.store.kept_objects import KeptObjects
 from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore
 
 _PREFIX = "index/"
@@ -75,6 +77,11 @@ class CachedStore:
 
     def now(self) -> datetime:
         return self.inner.now()
+
+    def kept_objects(self, name: str) -> KeptObjects:
+        """Copies of the small objects of one folder, for callers that accept them as of the time
+        when they were made. `name` is a file's, different for every repository."""
+        return KeptObjects(self._folder / name)
 
     def _path(self, key: str) -> Path:
         return self._folder / key.removeprefix(_PREFIX).replace("/", "-")

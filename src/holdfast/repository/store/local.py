@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -55,7 +54,7 @@ class LocalStore:
             raise self._problem(error) from error
 
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
-        final = self._path(key)
+        final = Path(self._path(key))
         temporary = final.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             self._make_folder(final.parent)
@@ -75,7 +74,9 @@ class LocalStore:
 
     def get(self, key: str) -> bytes:
         try:
-            return self._path(key).read_bytes()
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                return file.readall()
         except OSError as error:
             raise self._problem(error, key) from error
 
@@ -102,23 +103,24 @@ class LocalStore:
         try:
             self._require_root()
             for name in prefix.split("/")[:-1]:
-                self._refuse_links(top, [name])
                 top /= name
+                if top.is_symlink():
+                    raise self._linked(name)
                 if not top.exists():
                     return
         except OSError as error:
             raise self._problem(error) from error
-        yield from self._walk(top)
+        yield from self._walk(str(top), prefix)
 
     def stat(self, key: str) -> ObjectInfo:
         try:
-            status = self._path(key).stat()
+            status = Path(self._path(key)).stat()
         except OSError as error:
             raise self._problem(error, key) from error
         return _info(key, status)
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
+        path = Path(self._path(key))
         try:
             path.unlink()
             self._sync_folder(path.parent)
@@ -189,9 +191,9 @@ class LocalStore:
             raise self._problem(error) from error
         return True
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> str:
         check_key(key)
-        return self._root / key
+        return f"{self._root}/{key}"
 
     def _write_temporary(self, path: Path, parts: Sequence[Buffer]) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -240,30 +242,29 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
-    def _walk(self, top: Path) -> Iterator[ObjectInfo]:
+    def _walk(self, top: str, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object below the folder `top`, whose keys begin with `prefix`. A linked folder is
+        not passed over, for a listing must never be short."""
+        folders = [(top, prefix)]
         try:
-            for folder, folders, names in os.walk(top, onerror=_raise):
-                folders[:] = [name for name in folders if is_key(name)]
-                self._refuse_links(Path(folder), folders)
-                for name in names:
-                    if not is_key(name):
-                        continue
-                    path = Path(folder, name)
-                    try:
-                        status = path.lstat()
-                    except FileNotFoundError:
-                        continue  # deleted since: legal
-                    if stat.S_ISLNK(status.st_mode):
-                        raise self._linked(name)  # to a file, or to a folder that is not there
-                    yield _info(path.relative_to(self._root).as_posix(), status)
+            while folders:
+                folder, prefix = folders.pop()
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if not is_key(entry.name):
+                            continue
+                        if entry.is_symlink():
+                            raise self._linked(entry.name)
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append((entry.path, f"{prefix}{entry.name}/"))
+                            continue
+                        try:
+                            status = entry.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue  # deleted since: legal
+                        yield _info(prefix + entry.name, status)
         except OSError as error:
             raise self._problem(error) from error
-
-    def _refuse_links(self, folder: Path, names: Sequence[str]) -> None:
-        """os.walk would pass over a linked folder, and a listing must never be short."""
-        for name in names:
-            if (folder / name).is_symlink():
-                raise self._linked(name)
 
     def _linked(self, name: str) -> StoreUnavailable:
         problem = f"{name} is a symbolic link; mount or move the folder instead"

@@ -1,0 +1,90 @@
+"""Reading the manifests of restore points: one, or all of them.
+
+Knows nothing of what became known of a point since its commit. Enter at `Manifests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from holdfast.repository.errors import ObjectDamaged, ObjectMissing
+from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.point import Manifest, decode_manifest
+from holdfast.repository.reading import each
+from holdfast.repository.session import point_key
+from holdfast.repository.store.cached import CachedStore
+from holdfast.repository.store.store import ObjectInfo, ObjectStore
+
+_FOLDER = "points/"
+Found = Manifest | ObjectDamaged | ObjectMissing
+
+
+class Manifests:
+    """Reads the manifests of one repository. Thread-safe."""
+
+    def __init__(self, store: ObjectStore, sealer: Sealer, repository_id: str) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._repository_id = repository_id
+
+    def read(self, point_id: str) -> Manifest:
+        """From the storage itself. Raises ObjectMissing, ObjectDamaged."""
+        return self._open(point_key(point_id), self._store.get(point_key(point_id)))
+
+    def read_each(self, point_ids: Iterable[str]) -> Iterator[Found]:
+        """Each from the storage itself, in the order of the ids, or why it cannot be read."""
+        return each(self._look, point_ids)
+
+    def all(self, *, from_store: bool) -> list[Found]:
+        """Every manifest listed, or why it cannot be read, in no order. Unless `from_store`, a
+        local copy does for one that has the size and time that the copy had: then damage that
+        came later is not seen."""
+        listed = list(self._store.list(_FOLDER))
+        if from_store or not isinstance(self._store, CachedStore):
+            return list(self.read_each(info.key.removeprefix(_FOLDER) for info in listed))
+        return self._with_copies(listed, self._store)
+
+    def _with_copies(self, listed: Sequence[ObjectInfo], store: CachedStore) -> list[Found]:
+        file = store.kept_objects(f"points-{self._repository_id}")
+        kept = file.read()
+        found: list[Found] = []
+        sealed: dict[ObjectInfo, bytes] = {}
+        absent: list[ObjectInfo] = []
+        for info in listed:
+            copy = kept.get(info)
+            try:
+                if copy is not None:
+                    found.append(self._open(info.key, copy))
+                    sealed[info] = copy
+                    continue
+            except ObjectDamaged:
+                pass  # the copy, or what it was made of: the storage knows
+            absent.append(info)
+        for info, fetched in zip(absent, each(self._fetch, absent), strict=True):
+            manifest, copy = fetched
+            found.append(manifest)
+            if copy:
+                sealed[info] = copy
+        file.write(sealed, kept)
+        return found
+
+    def _look(self, point_id: str) -> Found:
+        try:
+            return self.read(point_id)
+        except (ObjectDamaged, ObjectMissing) as error:
+            return error
+
+    def _fetch(self, info: ObjectInfo) -> tuple[Found, bytes]:
+        """The manifest, and the bytes it is made of when they are worth keeping."""
+        try:
+            stored = self._store.get(info.key)
+            return self._open(info.key, stored), stored
+        except (ObjectDamaged, ObjectMissing) as error:
+            return error, b""
+
+    def _open(self, key: str, stored: bytes) -> Manifest:
+        plain = self._sealer.open(Kind.POINT, key, stored, key=key)
+        manifest = decode_manifest(plain, key=key)
+        if point_key(manifest.id) != key:
+            raise ObjectDamaged(key=key, problem="it is the manifest of another point")
+        return manifest
