@@ -12,6 +12,8 @@ VIR_DOMAIN_UNDEFINE_NVRAM: int
 VIR_DOMAIN_UNDEFINE_KEEP_NVRAM: int
 VIR_DOMAIN_DEFINE_VALIDATE: int
 VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY: int
+VIR_DOMAIN_CHECKPOINT_LIST_DESCENDANTS: int
+VIR_DOMAIN_CHECKPOINT_LIST_ROOTS: int
 VIR_DOMAIN_JOB_NONE: int
 VIR_DOMAIN_JOB_OPERATION_BACKUP: int
 VIR_DOMAIN_NOSTATE: int
@@ -58,6 +60,7 @@ class virDomainCheckpoint:  # noqa: N801
     def getName(self) -> str: ...
     def getXMLDesc(self, flags: int = 0) -> str: ...
     def delete(self, flags: int = 0) -> int: ...
+    def listAllChildren(self, flags: int = 0) -> list[virDomainCheckpoint]: ...
 
 class virStorageVol:  # noqa: N801
     def path(self) -> str: ...

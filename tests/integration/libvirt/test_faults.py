@@ -21,7 +21,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.ids import CHECKPOINT_PREFIX, uuid7
 from holdfast.core.units import KIB, MIB
 from holdfast.hypervisors.errors import CaptureLost, ScratchExhausted
-from holdfast.hypervisors.libvirt.checkpoints import checkpoint_xml
+from holdfast.hypervisors.libvirt.checkpoints import checkpoint_xml, delete_checkpoint
 from holdfast.hypervisors.libvirt.driver import LibvirtDriver
 from tests.integration.libvirt.captures import (
     OTHER_REPOSITORY,
@@ -279,6 +279,49 @@ with driver.capture(driver.find_vm(uuid), request(run_id=run_id)):
     print("open", flush=True)
     signal.pause()
 """
+
+
+class TestBeginStillUnderWay:
+    """The call that begins a backup goes on in libvirtd when its caller is killed."""
+
+    def test_its_checkpoint_is_left_alone_until_it_is_made(
+        self, driver: LibvirtDriver, vm: GuestlessVm, folder: Path
+    ) -> None:
+        """libvirt 9.0 dies of a request to delete a checkpoint that is being made, and with it goes
+        the connection of everyone on the host."""
+        name = f"{CHECKPOINT_PREFIX}{new_id()}"
+        checkpoint = checkpoint_xml(
+            name=name, repository_id=REPOSITORY, run_id=new_id(), disks=[("vda", True)]
+        )
+        own = folder / "job"
+        own.mkdir()
+        own.chmod(0o777)  # QEMU has another user
+        job = (
+            f"<domainbackup mode='pull'><server transport='unix' socket='{own}/s'/>"
+            f"<disks><disk name='vda' type='file'><scratch file='{own}/scratch.qcow2'/></disk>"
+            "<disk name='vdb' backup='no'/></disks></domainbackup>"
+        )
+        begin = threading.Thread(target=lambda: vm.domain.backupBegin(job, checkpoint), daemon=True)
+        os.kill(vm.pid, signal.SIGSTOP)
+        try:
+            begin.start()
+            eventually(lambda: name in vm.checkpoints(), 10, "the checkpoint is not begun")
+            delete = threading.Thread(
+                target=lambda: delete_checkpoint(vm.domain, driver.platform, name), daemon=True
+            )
+            delete.start()
+            # As long as libvirt may take to look at the request; it waits for QEMU like the other.
+            delete.join(2)
+        finally:
+            os.kill(vm.pid, signal.SIGCONT)
+        delete.join(40)
+        begin.join(40)
+        assert vm.has_job(), "libvirtd did not survive"
+        assert vm.checkpoints() == {name}
+        delete_checkpoint(vm.domain, driver.platform, name)
+        vm.domain.abortJob()
+        eventually(lambda: not vm.has_job(), 10, "the job does not end")
+        assert vm.checkpoints() == set()
 
 
 class TestKilledWorker:

@@ -69,10 +69,24 @@ def checkpoint_xml(
 def own_checkpoints(domain: libvirt.virDomain, platform: str) -> Sequence[OwnCheckpoint]:
     """Every checkpoint of the domain that is ours, whichever repository's."""
     with libvirt_errors(platform, "list checkpoints"):
-        found = {item.getName(): item for item in domain.listAllCheckpoints()}
+        found = {item.getName(): item for item in _complete_checkpoints(domain)}
         named = {name: item.getXMLDesc() for name, item in found.items() if _is_our_name(name)}
     parsed = (_parse(name, xml) for name, xml in named.items())
     return [checkpoint for checkpoint in parsed if checkpoint is not None]
+
+
+def _complete_checkpoints(domain: libvirt.virDomain) -> list[libvirt.virDomainCheckpoint]:
+    """All but those still being made.
+
+    The call that makes one goes on in libvirtd when its caller was killed, and libvirt 9.0 crashes
+    when a checkpoint is deleted meanwhile. A plain listing shows it at once; its place in the tree
+    it gets only when it is complete, so the tree is followed from its roots.
+    """
+    complete: list[libvirt.virDomainCheckpoint] = []
+    for root in domain.listAllCheckpoints(libvirt.VIR_DOMAIN_CHECKPOINT_LIST_ROOTS):
+        complete.append(root)
+        complete += root.listAllChildren(libvirt.VIR_DOMAIN_CHECKPOINT_LIST_DESCENDANTS)
+    return complete
 
 
 def delete_checkpoint(domain: libvirt.virDomain, platform: str, name: str) -> None:
