@@ -119,10 +119,18 @@ def make_image(image: Path, tree: Path, text: str = TEXT) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-d", tree, image], check=True, timeout=60)
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for what `process` is to bring about; its deeds raise no event that could be awaited."""
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
+        ended = process.poll() is not None
+        late = time.monotonic() > deadline
+        if late:
+            process.kill()
+        if (ended or late) and not condition():
+            output, errors = process.communicate()
+            how = f"exit status {process.returncode}" if ended else "not in time"
+            pytest.fail(f"the condition did not come true ({how}): {output}{errors}")
         time.sleep(0.01)
 
 
@@ -131,3 +139,9 @@ def packs_of(repository: Path) -> list[Path]:
     return [
         path for path in repository.glob("packs/**/*") if path.is_file() and path.name[0] != "."
     ]
+
+
+def leases_of(repository: Path) -> set[Path]:
+    """Generations of leases that were put. There may never be more of them than before, only
+    others: a generation replaces the one before it."""
+    return {path for path in repository.glob("leases/*/*") if path.name[0] != "."}

@@ -20,6 +20,7 @@ from tests.integration.cli.conftest import (
     TEXT,
     Cli,
     Lab,
+    leases_of,
     make_image,
     packs_of,
     until,
@@ -236,13 +237,12 @@ class TestInterrupted:
         assert lab.cli.backup(big_image)["captured_as"] == "full"
 
     def test_two_backups_at_once_and_a_killed_one(self, lab: Lab) -> None:
-        # A generation replaces the one before it: there may never be more of them, only others.
-        generations = set(lab.cli.repository.glob("leases/*/*"))
+        before = leases_of(lab.cli.repository)
         first = lab.cli.start(
             "backup", lab.image, "--repository", lab.cli.repository, failpoints=HANG
         )
-        until(lambda: not set(lab.cli.repository.glob("leases/*/*")) <= generations)
         try:
+            until(lambda: not leases_of(lab.cli.repository) <= before, first)
             assert lab.cli.error_code("backup", lab.image) == "already_running"
             for name in ("cmdline", "environ"):
                 seen = Path("/proc", str(first.pid), name).read_bytes()
@@ -258,7 +258,7 @@ def _start_and_reach_packs(lab: Lab, image: Path) -> subprocess.Popen[str]:
     """A backup that has stored some of the image's bytes and has more to read."""
     before = len(packs_of(lab.cli.repository))
     process = lab.cli.start("backup", image, "--repository", lab.cli.repository, "--json")
-    until(_more(lab.cli.repository, before))
+    until(_more(lab.cli.repository, before), process)
     return process
 
 
