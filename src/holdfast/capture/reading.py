@@ -19,6 +19,7 @@ import numpy as np
 
 from holdfast.capture.plan import ChunkRange
 from holdfast.core.cancellation import CancelToken
+from holdfast.core.memory import page_area
 from holdfast.core.units import MIB
 from holdfast.hypervisors.driver import CapturedDisk, DiskReader
 
@@ -112,7 +113,7 @@ class _Reading:
 
     def _work(self, first: _Batch | None) -> None:
         try:
-            buffer = memoryview(bytearray(max(BATCH_BYTES, self._chunk_bytes)))
+            buffer = page_area(max(BATCH_BYTES, self._chunk_bytes))
             with closing(self._disk.open_reader()) as reader:
                 batch = first or self._next()
                 while batch is not None and not self._failed.is_set():

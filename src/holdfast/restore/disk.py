@@ -14,6 +14,7 @@ import numpy as np
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.clock import SystemClock
+from holdfast.core.memory import page_area
 from holdfast.core.progress import Progress, ProgressSink, SilentProgress
 from holdfast.core.units import KIB, MIB
 from holdfast.repository import DiskRecord, Repository
@@ -21,7 +22,8 @@ from holdfast.repository.errors import ObjectDamaged
 from holdfast.restore.holes import DAMAGE, Hole, join_holes, readable_chunks
 from holdfast.restore.targets import Target, TargetWriter, new_target
 
-_BATCH_BYTES = 8 * MIB
+_BATCH_BYTES = 4 * MIB
+"""Chunks of so many bytes are gathered and written together: each worker holds one such area."""
 _SPARSE_BYTES = 4 * KIB
 """Zero runs of this size inside a chunk stay holes; the page of common file systems."""
 
@@ -49,7 +51,7 @@ def restore_disk(
     output: Path,
     format: str,
     cancel: CancelToken,
-    workers: int = 3,
+    workers: int = 4,
     progress: ProgressSink | None = None,
     fill_holes: bool = False,
 ) -> DiskRestore:
@@ -117,29 +119,35 @@ class _Copy:
             raise self._errors[0]
 
     def _work(self) -> None:
+        most = max(1, _BATCH_BYTES // self._chunk_bytes)
         try:
+            area = page_area(most * self._chunk_bytes)
             with closing(self._target.open_writer()) as writer:
-                while (batch := self._next()) and not self._failed.is_set():
+                while (batch := self._next(most)) and not self._failed.is_set():
                     self._cancel.check()
-                    self._copy(batch, writer)
+                    self._copy(batch, area, writer)
         except BaseException as error:  # noqa: BLE001 - carried to the caller's thread
             self._errors.append(error)
             self._failed.set()
 
-    def _next(self) -> list[tuple[int, bytes]]:
-        most = max(1, _BATCH_BYTES // self._chunk_bytes)
+    def _next(self, most: int) -> list[tuple[int, bytes]]:
         with self._lock:
             return list(itertools.islice(self._source, most))
 
-    def _copy(self, batch: list[tuple[int, bytes]], writer: TargetWriter) -> None:
-        places: dict[bytes, list[int]] = {}
-        for index, chunk_id in batch:
-            places.setdefault(chunk_id, []).append(index)
-        written = 0
-        chunks = self._read_each(places) if self._fill_holes else self._read_all(places)
+    def _copy(self, batch: list[tuple[int, bytes]], area: memoryview, writer: TargetWriter) -> None:
+        slots: dict[bytes, list[int]] = {}
+        for slot, (_, chunk_id) in enumerate(batch):
+            slots.setdefault(chunk_id, []).append(slot)
+        filled = [False] * len(batch)
+        chunks = self._read_each(batch, slots) if self._fill_holes else self._read_all(slots)
         for chunk_id, data in chunks:
-            for index in places[chunk_id]:
-                written += self._write(writer, index, data)
+            for slot in slots[chunk_id]:
+                self._place(batch[slot][0], data, area, slot)
+                filled[slot] = True
+        written = sum(
+            self._write(writer, batch[first][0], area, first, last)
+            for first, last in _stretches(batch, filled)
+        )
         with self._lock:
             self.written_bytes += written
             self._progress.update(
@@ -150,16 +158,18 @@ class _Copy:
                 )
             )
 
-    def _read_all(self, places: Mapping[bytes, Sequence[int]]) -> Iterator[tuple[bytes, bytes]]:
-        return self._chunks.read_many(list(places))
+    def _read_all(self, slots: Mapping[bytes, Sequence[int]]) -> Iterator[tuple[bytes, bytes]]:
+        return self._chunks.read_many(list(slots))
 
-    def _read_each(self, places: Mapping[bytes, Sequence[int]]) -> Iterator[tuple[bytes, bytes]]:
+    def _read_each(
+        self, batch: Sequence[tuple[int, bytes]], slots: Mapping[bytes, Sequence[int]]
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Chunk by chunk, so that one that cannot be read costs no other; such become holes."""
-        for chunk_id, indexes in places.items():
+        for chunk_id, places in slots.items():
             try:
                 data = self._chunks.read_known(chunk_id)
             except DAMAGE as error:
-                self._note_holes(indexes, error.message)
+                self._note_holes([batch[slot][0] for slot in places], error.message)
                 continue
             yield chunk_id, data
 
@@ -167,19 +177,48 @@ class _Copy:
         with self._lock:
             for index in indexes:
                 offset = index * self._chunk_bytes
-                length = min(self._chunk_bytes, self._disk.size_bytes - offset)
+                length = self._length(index)
                 self.holes.append(Hole(offset=offset, length=length, problem=problem))
 
-    def _write(self, writer: TargetWriter, index: int, data: bytes) -> int:
-        offset = index * self._chunk_bytes
-        if len(data) != min(self._chunk_bytes, self._disk.size_bytes - offset):
+    def _length(self, index: int) -> int:
+        """Of a chunk; the last one may be shorter."""
+        return min(self._chunk_bytes, self._disk.size_bytes - index * self._chunk_bytes)
+
+    def _place(self, index: int, data: bytes, area: memoryview, slot: int) -> None:
+        if len(data) != self._length(index):
             raise ObjectDamaged(key="map", problem=f"chunk {index} does not fit its place")
+        start = slot * self._chunk_bytes
+        area[start : start + len(data)] = data
+
+    def _write(
+        self, writer: TargetWriter, index: int, area: memoryview, first: int, last: int
+    ) -> int:
+        """Slots `first` to `last`, which are chunks from `index` on without a gap."""
+        start = first * self._chunk_bytes
+        length = (last - first) * self._chunk_bytes + self._length(index + last - first)
+        view = area[start : start + length]
+        offset = index * self._chunk_bytes
         written = 0
-        view = memoryview(data)
-        for start, stop in data_runs(view):
-            writer.write(offset + start, view[start:stop])
-            written += stop - start
+        for begin, end in data_runs(view):
+            writer.write(offset + begin, view[begin:end])
+            written += end - begin
         return written
+
+
+def _stretches(
+    batch: Sequence[tuple[int, bytes]], filled: Sequence[bool]
+) -> Iterator[tuple[int, int]]:
+    """First and last slot of each stretch of filled ones that are neighbours on the disk."""
+    first = None
+    for slot, full in enumerate(filled):
+        follows = first is not None and batch[slot][0] == batch[slot - 1][0] + 1
+        if first is not None and not (full and follows):
+            yield first, slot - 1
+            first = None
+        if full and first is None:
+            first = slot
+    if first is not None:
+        yield first, len(batch) - 1
 
 
 def data_runs(view: memoryview) -> Iterator[tuple[int, int]]:

@@ -1,10 +1,11 @@
 """Reads a raw image, or a block device, without a server in between: the copy through a socket is
 the dearest part of reading one through NBD.
 
-Reads go through the page cache. Measured on 2 GiB (ext4 on a shared virtual disk, 1 MiB reads, one
-and three threads, GB/s, ranges of repeated runs): not cached, cached reads 0.5 to 2.6, O_DIRECT 0.9
-to 2.1, within the noise of that disk; cached, 3.5 to 12 against 1.1 to 1.2 for O_DIRECT.
-Asking for read-ahead with WILLNEED gained nothing over SEQUENTIAL.
+Reads go past the page cache where the file system lets them: a full backup of 2.8 GiB then takes
+1.0 s instead of 3.0 s of the system's processor time, and leaves the cache to the VMs. By the clock
+alone it is within the noise of the disk (ext4, 1 MiB reads, one and three threads): not cached, 0.9
+to 2.1 GB/s against 0.5 to 2.6. What is cached would be read faster from there, at 3.5 to 12 GB/s
+against 1.2, but not faster than it is hashed and compressed.
 
 Must not know captures. Enter at `RawReader.open`.
 """
@@ -16,6 +17,7 @@ import os
 from collections.abc import Iterator
 
 from holdfast.core.extents import Extent, merge_extents
+from holdfast.core.memory import PAGE_BYTES, begins_at_page, whole_pages
 from holdfast.hypervisors.errors import SourceReadFailed, SourceUnavailable
 from holdfast.hypervisors.images.image_file import FileIdentity, ImageFile, open_image
 
@@ -25,6 +27,7 @@ class RawReader:
 
     def __init__(self, descriptor: int, image: ImageFile) -> None:
         self._descriptor = descriptor
+        self._direct = _reopen_direct(descriptor)
         self._image = image
 
     @classmethod
@@ -41,6 +44,8 @@ class RawReader:
     def pread_into(self, offset: int, buffer: memoryview) -> None:
         self._check_range(offset, buffer.nbytes)
         filled = 0
+        if self._direct >= 0 and offset % PAGE_BYTES == 0 and begins_at_page(buffer):
+            filled = self._read_direct(offset, buffer[: whole_pages(buffer.nbytes)])
         while filled < buffer.nbytes:
             position = offset + filled
             try:
@@ -50,6 +55,19 @@ class RawReader:
             if count == 0:
                 raise self._failed(position, "the file ends there now: it was cut")
             filled += count
+
+    def _read_direct(self, offset: int, buffer: memoryview) -> int:
+        """How much could be read so; the rest, and what is wrong with it, is the cache's part."""
+        filled = 0
+        while filled < buffer.nbytes:
+            try:
+                count = os.preadv(self._direct, [buffer[filled:]], offset + filled)
+            except OSError:
+                break
+            filled += whole_pages(count)
+            if count == 0 or count % PAGE_BYTES:
+                break
+        return filled
 
     def allocated(self, offset: int, length: int) -> Iterator[Extent]:
         """From the file system's holes. Where it has none to tell, all is to be read."""
@@ -61,6 +79,9 @@ class RawReader:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+        if self._direct >= 0:
+            os.close(self._direct)
+            self._direct = -1
 
     def _holes_and_data(self, offset: int, end: int) -> Iterator[Extent]:
         while offset < end:
@@ -98,3 +119,11 @@ class RawReader:
             raise self._failed(
                 offset, f"{length} bytes from there reach beyond its {self._image.size_bytes} bytes"
             )
+
+
+def _reopen_direct(descriptor: int) -> int:
+    """The same file once more, past the page cache; -1 where that is not possible (tmpfs)."""
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        return -1
