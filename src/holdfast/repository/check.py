@@ -18,9 +18,14 @@ from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissin
 from holdfast.repository.format.index import PackTable, decode_index
 from holdfast.repository.format.pack import ChunkType, pack_name
 from holdfast.repository.format.point import DiskRecord, Manifest
+from holdfast.repository.reading import each
 from holdfast.repository.repository import Repository
+from holdfast.repository.store.store import ObjectInfo
 
 _READ_BYTES = 8 * MIB
+_TABLE_READERS = 48
+_DATA_READERS = 6
+"""Packs looked at once on a distant storage; each may take `_READ_BYTES` when it is read."""
 _DAMAGE = (ObjectDamaged, ObjectMissing, ChunkMissing)
 
 
@@ -119,7 +124,18 @@ class _Check:
 
     def _check_packs(self, indexed: dict[bytes, PackTable]) -> None:
         seen: set[bytes] = set()
-        for pack_hash, info in self._repository.pack_tables.packs():
+
+        def look(pack: tuple[bytes, ObjectInfo]) -> tuple[bytes, ObjectInfo, HoldfastError | None]:
+            pack_hash, info = pack
+            try:
+                self._check_pack(pack_hash, info.size_bytes, indexed.get(pack_hash))
+            except _DAMAGE as error:
+                return pack_hash, info, error
+            return pack_hash, info, None
+
+        workers = _DATA_READERS if self._read_data else _TABLE_READERS
+        packs = self._repository.pack_tables.packs()
+        for pack_hash, info, error in each(look, packs, workers=workers):
             self._cancel.check()
             seen.add(pack_hash)
             self._report.packs += 1
@@ -128,12 +144,8 @@ class _Check:
             self._progress.update(
                 Progress(phase="packs", done_bytes=len(seen), total_bytes=len(indexed))
             )
-            if not self._noting(
-                info.key,
-                lambda name=pack_hash, size=info.size_bytes: self._check_pack(
-                    name, size, indexed.get(name)
-                ),
-            ):
+            if error is not None:
+                self._add(info.key, _said(error))
                 self._bad_packs.add(pack_hash)
         for pack_hash in indexed.keys() - seen:
             self._bad_packs.add(pack_hash)

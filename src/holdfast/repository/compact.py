@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import chain
 
 import numpy as np
 
@@ -25,14 +26,17 @@ from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
 from holdfast.repository.errors import ClockSkew, CompactTooLarge
-from holdfast.repository.format.pack import pack_name
+from holdfast.repository.format.pack import ChunkType, pack_name
 from holdfast.repository.leases import CLOCK_STEP, oldest_lease
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree, with_room
 from holdfast.repository.mark import Marked, mark
+from holdfast.repository.reading import each
 from holdfast.repository.repository import Repository
 from holdfast.repository.tombstones import Tombstone
 
 DEFAULT_GRACE = timedelta(hours=24)
+_CHUNK_READERS = 12
+"""Chunks fetched at once from a distant storage; twice as many are held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +155,16 @@ class _Compact:
         """Copy the needed chunks of sparse packs into new ones, durable and indexed on return. That
         one lies in another pack that is `leaving`, or gone, saves no chunk from being copied."""
         writer = self._maintenance.writer(leaving)
-        for number in packs:
+        chunks = chain.from_iterable(map(marked.chunks_of, packs))
+        for chunk_id, kind, plain in each(self._read, chunks, workers=_CHUNK_READERS):
             self._cancel.check()
             self._progress.update(Progress(phase="rewriting packs"))
-            for chunk_id, kind in marked.chunks_of(number):
-                writer.store_known(kind, chunk_id, self._repository.chunks.read(chunk_id, kind))
+            writer.store_known(kind, chunk_id, plain)
         writer.flush()
         self._maintenance.put_index()
+
+    def _read(self, chunk: tuple[bytes, ChunkType]) -> tuple[bytes, ChunkType, bytes]:
+        return (*chunk, self._repository.chunks.read(*chunk))
 
     # -- phase 2 --------------------------------------------------------------------------------
 
@@ -215,14 +222,14 @@ class _Compact:
         self._maintenance.confirm()
         self._maintenance.replace_index(without={*going, *gone})
         failpoint("compact.before_delete")
-        for number, (pack_hash, size) in enumerate(going.items()):
+        deleted = each(lambda pack: self._maintenance.delete_pack(pack_name(pack)), going)
+        for number, (size, _) in enumerate(zip(going.values(), deleted, strict=True)):
+            self._report.deleted_packs += 1
+            self._report.deleted_bytes += size
             self._cancel.check()
             self._progress.update(
                 Progress(phase="deleting packs", done_bytes=number, total_bytes=len(going))
             )
-            self._maintenance.delete_pack(pack_name(pack_hash))
-            self._report.deleted_packs += 1
-            self._report.deleted_bytes += size
         failpoint("compact.after_delete")
 
     def _mark(self, avoid: Iterable[bytes]) -> Marked:
