@@ -60,9 +60,10 @@ crash-nightly: install ## A thousand kills at random system calls, and long prop
 mutants: install ## Seeded bugs: each must turn the tests red that it names
 	$(BIN)/python -m tests.mutants
 
-bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup
+ROUNDS ?= image maintenance points vm s3
+bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup (some of it: ROUNDS="points s3")
 	packaging/system-packages.sh --bench
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks --rounds $(ROUNDS) $(BENCH_OPTIONS)
 
 demo: install ## Back up a real guest, change it, back it up again, give it back
 	$(BIN)/holdfast demo

@@ -8,23 +8,28 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import libvirt
 
 from holdfast.core.units import GIB, MIB
+from tests.benchmarks.distant_bucket import distant_bucket
 from tests.benchmarks.image_rounds import Conditions, WrongResult, run_image_round
 from tests.benchmarks.machine import describe_machine, installed
+from tests.benchmarks.maintenance_rounds import run_maintenance_round
 from tests.benchmarks.measuring import CommandFailed
+from tests.benchmarks.point_rounds import run_point_round
 from tests.benchmarks.report import print_profile, print_report, write_json
 from tests.benchmarks.results import Phase, Results
 from tests.benchmarks.source_disk import DiskSpec, source_disk
 from tests.benchmarks.stage_profile import profile_backup
-from tests.benchmarks.tools import IMAGE_TOOLS, OURS, PACKAGES
+from tests.benchmarks.tools import DISTANT, IMAGE_TOOLS, KEEPERS, OURS, PACKAGES
 from tests.benchmarks.vm_rounds import VIRTNBDBACKUP, run_vm_round
 
 _DEFAULT_WORK = Path("/var/tmp/holdfast-bench")  # noqa: S108 - locked; kept between runs
-_SPACE_FACTOR = 5
+_ROUNDS = ("image", "maintenance", "points", "vm", "s3")
+_SPACE_FACTOR = 8
 """Times the disk's size that the stores and copies of a round take."""
 _IMAGE_PHASES = (Phase.FULL, Phase.UNCHANGED, Phase.CHANGED, Phase.RESTORE)
 _VM_PHASES = (Phase.VM_FULL, Phase.VM_CHANGED, Phase.VM_RESTORE)
@@ -65,14 +70,9 @@ def _run(options: argparse.Namespace, work: Path) -> int:
         return 1
     conditions = Conditions(source=source, work=work, cold=cold, say=_say)
     results = Results()
-    names = _image_tools(options.only, results)
-    vm, peer = _vm_tools(options, results)
     problems: list[str] = []
     try:
-        for number in range(0 if options.no_image else options.repeat):
-            run_image_round(number, names, conditions, results)
-        for number in range(options.repeat if vm else 0):
-            run_vm_round(number, peer, conditions, results)
+        _measure(options, conditions, results)
     except (CommandFailed, WrongResult, libvirt.libvirtError) as error:
         # What was measured before it is worth showing.
         problems.append(str(error))
@@ -89,6 +89,32 @@ def _run(options: argparse.Namespace, work: Path) -> int:
     return 1 if problems else 0
 
 
+def _measure(options: argparse.Namespace, conditions: Conditions, results: Results) -> None:
+    """Every kind of round asked for, as often as asked for."""
+    rounds = set(options.rounds)
+    names = _image_tools(options.only, results)
+    keepers = [name for name in KEEPERS if name in names]
+    vm, peer = _vm_tools(results) if "vm" in rounds else (False, False)
+    with ExitStack() as stack:
+        bucket = stack.enter_context(distant_bucket()) if "s3" in rounds else None
+        far = [name for name in DISTANT if name in names]
+        for number in range(options.repeat):
+            if "image" in rounds:
+                run_image_round(number, names, conditions, results)
+            if "maintenance" in rounds:
+                run_maintenance_round(number, keepers, conditions, results)
+            if "points" in rounds:
+                run_point_round(number, keepers, conditions, results)
+            if vm:
+                run_vm_round(number, peer, conditions, results)
+            if bucket:
+                run_image_round(number, far, conditions, results, bucket)
+                run_maintenance_round(number, far, conditions, results, bucket)
+                run_point_round(number, far, conditions, results, bucket)
+    if bucket:
+        results.skip([phase for phase in Phase if phase.name.startswith("S3_")], "borg", "no S3")
+
+
 def _image_tools(only: Sequence[str] | None, results: Results) -> list[str]:
     names: list[str] = []
     for name in only or IMAGE_TOOLS:
@@ -100,10 +126,8 @@ def _image_tools(only: Sequence[str] | None, results: Results) -> list[str]:
     return names
 
 
-def _vm_tools(options: argparse.Namespace, results: Results) -> tuple[bool, bool]:
+def _vm_tools(results: Results) -> tuple[bool, bool]:
     """Whether VMs can be measured, and whether the peer can."""
-    if options.no_vm:
-        return False, False
     missing = [package for program, package in _VM_PROGRAMS.items() if not installed(program)]
     if os.geteuid() != 0 or missing:
         reason = f"apt-get install {' '.join(missing)}" if missing else "needs root"
@@ -140,8 +164,9 @@ def _parser() -> argparse.ArgumentParser:
         "--warm", action="store_true", help="leave the page cache as it is (no root needed)"
     )
     parser.add_argument("--only", nargs="+", choices=list(IMAGE_TOOLS), help="tools on the image")
-    parser.add_argument("--no-image", action="store_true", help="leave the image out")
-    parser.add_argument("--no-vm", action="store_true", help="leave the running VM out")
+    parser.add_argument(
+        "--rounds", nargs="+", choices=_ROUNDS, default=_ROUNDS, help="what to measure"
+    )
     parser.add_argument(
         "--roots", nargs="+", default=["/usr", "/opt"], help="folders to take the files from"
     )

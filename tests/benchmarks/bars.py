@@ -15,6 +15,17 @@ from tests.benchmarks.tools import OURS
 from tests.benchmarks.vm_rounds import VIRTNBDBACKUP
 
 _FULL_PEERS = ("qemu-img", "borg", "restic")
+_LOCAL = (
+    Phase.FULL,
+    Phase.UNCHANGED,
+    Phase.CHANGED,
+    Phase.RESTORE,
+    Phase.CHECK,
+    Phase.VERIFY,
+    Phase.SHRINK,
+    Phase.POINTS,
+)
+_AHEAD = (*_LOCAL, *(phase.on_s3 for phase in _LOCAL), Phase.S3_POINTS_AGAIN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +70,20 @@ def judge(results: Results) -> list[Bar]:
         ),
         _memory_bar(results),
         _listing_bar(results),
+        *_ahead_bars(results),
     ]
+
+
+def _ahead_bars(results: Results) -> list[Bar]:
+    """Ahead of borg and of restic on every line, each by itself."""
+    bars: list[Bar] = []
+    for phase in _AHEAD:
+        ours = results.find(phase, OURS)
+        for name in ("borg", "restic"):
+            peer = results.find(phase, name)
+            if ours and peer:
+                bars.append(_time_bar(f"{phase}: against {name}", 1.0, ours, [peer]))
+    return bars
 
 
 def _present(series: Series | None) -> list[Series]:

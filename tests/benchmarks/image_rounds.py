@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,13 +20,15 @@ from tests.benchmarks.measuring import Command, measure
 from tests.benchmarks.results import Phase, Results, Sample
 from tests.benchmarks.source_disk import SourceDisk, change, changed_ranges, copy_disk
 from tests.benchmarks.tools import (
-    IMAGE_TOOLS,
     OURS,
+    Bucket,
     Holdfast,
     ImageTool,
     floor_hash,
     floor_read,
-    stored_bytes,
+    folder_of,
+    image_tool,
+    stored_by,
 )
 
 CHANGED_SHARE = 0.01
@@ -54,17 +57,28 @@ def turned(items: Sequence[_Item], round_number: int) -> list[_Item]:
     return [*items[start:], *items[:start]]
 
 
-def run_image_round(
-    number: int, names: Sequence[str], conditions: Conditions, results: Results
-) -> None:
-    """One round for the named tools. Leaves nothing behind. Raises CommandFailed, WrongResult."""
-    folder = conditions.work / "image-round"
+@contextmanager
+def emptied(folder: Path) -> Generator[Path]:
+    """A new folder, gone on leaving."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     try:
-        _Round(number, names, conditions, results, folder).run()
+        yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def run_image_round(
+    number: int,
+    names: Sequence[str],
+    conditions: Conditions,
+    results: Results,
+    bucket: Bucket | None = None,
+) -> None:
+    """One round for the named tools, in a bucket when there is one. Leaves nothing behind on the
+    local disk. Raises CommandFailed, WrongResult."""
+    with emptied(conditions.work / "image-round") as folder:
+        _Round(number, names, conditions, results, folder, bucket).run()
 
 
 class _Round:
@@ -75,23 +89,26 @@ class _Round:
         conditions: Conditions,
         results: Results,
         folder: Path,
+        bucket: Bucket | None,
     ) -> None:
         self._number = number
         self._conditions = conditions
         self._results = results
         self._folder = folder
+        self._is_distant = bucket is not None
         self._disk = folder / "disk.raw"
-        tools: list[ImageTool] = [IMAGE_TOOLS[name](folder=folder / name) for name in names]
-        self._tools = turned(tools, number)
+        self._tools = turned([image_tool(name, folder, bucket) for name in names], number)
 
     def run(self) -> None:
         for tool in self._tools:
             tool.prepare()
         copy_disk(self._conditions.source.path, self._disk)
-        self._floor(Phase.FULL, FLOOR_READ, floor_read(self._disk))
+        if not self._is_distant:
+            self._floor(Phase.FULL, FLOOR_READ, floor_read(self._disk))
         self._back_up(Phase.FULL)
         self._touch()
-        self._floor(Phase.UNCHANGED, FLOOR_HASH, floor_hash(self._disk))
+        if not self._is_distant:
+            self._floor(Phase.UNCHANGED, FLOOR_HASH, floor_hash(self._disk))
         self._back_up(Phase.UNCHANGED)
         offsets = changed_ranges(self._disk.stat().st_size, CHANGED_SHARE, self._number)
         change(self._disk, offsets, self._number)
@@ -99,7 +116,7 @@ class _Round:
         for tool in self._tools:
             self._restore(tool)
         for tool in self._tools:
-            if isinstance(tool, Holdfast):
+            if isinstance(tool, Holdfast) and not self._is_distant:
                 self._list(tool)
 
     def _back_up(self, phase: Phase) -> None:
@@ -107,16 +124,16 @@ class _Round:
             if phase is not Phase.FULL and not tool.incremental:
                 self._results.skip([phase], tool.name, "copies everything again: as the full")
                 continue
-            before = stored_bytes(tool.stored)
+            before = stored_by(tool)
             command = tool.backup(self._disk)
             self._measure(phase, tool, command, before)
 
     def _measure(self, phase: Phase, tool: ImageTool, command: Command, before: int) -> None:
-        measurement = measure(command, cold=self._conditions.cold, written=tool.stored)
+        measurement = measure(command, cold=self._conditions.cold, written=folder_of(tool))
         note = ""
         if isinstance(tool, Holdfast):
             note = captured_as(tool, "full" if phase is Phase.FULL else "compare")
-        added = stored_bytes(tool.stored) - before
+        added = stored_by(tool) - before
         self._add(
             Sample(
                 phase=phase,
@@ -155,11 +172,16 @@ class _Round:
         os.utime(self._disk)
 
     def _add(self, sample: Sample) -> None:
-        self._results.add(sample)
-        wall_s = sample.measurement.wall_s
-        self._conditions.say(
-            f"round {self._number + 1}: {sample.phase}: {sample.tool}: {wall_s:.1f} s"
-        )
+        if self._is_distant:
+            sample = replace(sample, phase=sample.phase.on_s3)
+        tell(self._conditions, self._results, self._number, sample)
+
+
+def tell(conditions: Conditions, results: Results, number: int, sample: Sample) -> None:
+    """Add a sample and say so."""
+    results.add(sample)
+    wall_s = sample.measurement.wall_s
+    conditions.say(f"round {number + 1}: {sample.phase}: {sample.tool}: {wall_s:.1f} s")
 
 
 def captured_as(tool: Holdfast, mode: str) -> str:

@@ -16,9 +16,27 @@ class Phase(StrEnum):
     CHANGED = "third backup, 1 % changed"
     RESTORE = "restore to a raw file"
     LIST = "files ls of a point"
+    CHECK = "check"
+    VERIFY = "verify: every stored byte read again"
+    SHRINK = "prune and compact, half of the points deleted"
+    POINTS = "open and list 10,000 points of 500 VMs"
+    S3_FULL = "S3: full backup of the image"
+    S3_UNCHANGED = "S3: second backup, nothing changed"
+    S3_CHANGED = "S3: third backup, 1 % changed"
+    S3_RESTORE = "S3: restore to a raw file"
+    S3_CHECK = "S3: check"
+    S3_VERIFY = "S3: verify: every stored byte read again"
+    S3_SHRINK = "S3: prune and compact, half of the points deleted"
+    S3_POINTS = "S3: open and list 10,000 points, empty cache"
+    S3_POINTS_AGAIN = "S3: open and list 10,000 points again"
     VM_FULL = "VM: full backup"
     VM_CHANGED = "VM: incremental, 1 % changed"
     VM_RESTORE = "VM: restore of the incremental"
+
+    @property
+    def on_s3(self) -> Phase:
+        """The same in a bucket."""
+        return Phase[f"S3_{self.name}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,16 @@ def test_ours_on_a_small_disk(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     roots = ["/usr/lib/python3.11", "/usr/share/doc"]
     arguments = ["--work", str(tmp_path / "work"), "--size", "64", "--repeat", "1", "--warm"]
-    arguments += ["--no-vm", "--profile", "--json", str(report), "--only", "holdfast"]
+    arguments += [
+        "--rounds",
+        "image",
+        "maintenance",
+        "--profile",
+        "--json",
+        str(report),
+        "--only",
+        "holdfast",
+    ]
     assert program.main([*arguments, "--roots", *roots]) == 0
     document = json.loads(report.read_text())
     found = {(row["phase"], row["tool"]): row for row in document["results"]}

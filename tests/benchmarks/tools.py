@@ -8,15 +8,34 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from holdfast.repository.store.store import ObjectStore
 from tests.benchmarks.measuring import Command, run
 
 OURS = "holdfast"
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A prefix of a bucket to store into instead of a folder."""
+
+    endpoint: str
+    path: str
+    """Bucket and prefix."""
+    environment: Mapping[str, str]
+    """Credentials and region, by Amazon's names."""
+    direct: Callable[[str], ObjectStore]
+    """What is below a path, by a way without the delay."""
+
+    def below(self, name: str) -> Bucket:
+        return replace(self, path=f"{self.path}/{name}")
 
 
 class ImageTool(Protocol):
@@ -48,9 +67,33 @@ class ImageTool(Protocol):
         ...
 
 
+class Keeper(ImageTool, Protocol):
+    """A tool whose store holds many backups and has to be looked after."""
+
+    def check(self) -> Command:
+        """Is everything there?"""
+        ...
+
+    def verify(self) -> Command:
+        """Read every stored byte and prove it."""
+        ...
+
+    def shrink(self, keep: int) -> Command:
+        """Delete all but the newest `keep` backups and give their space back."""
+        ...
+
+    def list_points(self) -> Command:
+        """Open the store and list every backup as JSON, into `output`."""
+        ...
+
+    @property
+    def output(self) -> Path: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdfast:
     folder: Path
+    bucket: Bucket | None = None
     name: str = OURS
     incremental: bool = True
 
@@ -58,10 +101,14 @@ class Holdfast:
     def stored(self) -> Path:
         return self.folder / "repository"
 
+    @property
+    def place(self) -> str:
+        return f"s3://{self.bucket.path}" if self.bucket else str(self.stored)
+
     def prepare(self) -> None:
         new_secret(self.folder)
         kit = str(self.folder / "kit")
-        run(self.command("repository", "create", str(self.stored), "--recovery-kit", kit))
+        run(self.command("repository", "create", self.place, "--recovery-kit", kit))
 
     def backup(self, disk: Path) -> Command:
         return self.on_repository("backup", str(disk), "--name", "bench", "--json")
@@ -75,17 +122,37 @@ class Holdfast:
 
     def on_repository(self, *arguments: str) -> Command:
         """A command on the repository; its output is kept in `output`."""
-        return self.command(*arguments, "--repository", str(self.stored))
+        return self.command(*arguments, "--repository", self.place)
+
+    def check(self) -> Command:
+        return self.on_repository("check", "--json")
+
+    def verify(self) -> Command:
+        return self.on_repository("verify", "--json")
+
+    def shrink(self, keep: int) -> Command:
+        rules = ["--keep-last", str(keep), "--min-age", "0h"]
+        prune = self.on_repository("prune", *rules, "--json")
+        at_once = ["--grace-hours", "0", "--max-delete-percent", "100"]
+        return both(prune, self.on_repository("compact", *at_once, "--json"))
+
+    def list_points(self) -> Command:
+        return self.on_repository("points", "--json")
 
     @property
     def output(self) -> Path:
         return self.folder / "output"
 
     def command(self, *arguments: str) -> Command:
+        environment = {
+            "HOLDFAST_PASSPHRASE_FILE": str(self.folder / "secret"),
+            "HOLDFAST_CACHE": str(self.folder / "cache"),
+        }
+        if self.bucket:
+            environment |= self.bucket.environment
+            environment["AWS_ENDPOINT_URL_S3"] = self.bucket.endpoint
         return Command(
-            arguments=[HOLDFAST, *arguments],
-            environment={"HOLDFAST_PASSPHRASE_FILE": str(self.folder / "secret")},
-            stdout=self.output,
+            arguments=[HOLDFAST, *arguments], environment=environment, stdout=self.output
         )
 
 
@@ -143,6 +210,23 @@ class Borg:
         archive = f"{self.stored}::{newest.read_text().strip()}"
         return self._command("extract", "--sparse", archive, at=output), output
 
+    def check(self) -> Command:
+        return self._command("check", str(self.stored))
+
+    def verify(self) -> Command:
+        return self._command("check", "--verify-data", str(self.stored))
+
+    def shrink(self, keep: int) -> Command:
+        prune = self._command("prune", "--keep-last", str(keep), str(self.stored))
+        return both(prune, self._command("compact", str(self.stored)))
+
+    def list_points(self) -> Command:
+        return self._command("list", "--json", str(self.stored), stdout=self.output)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
     def _command(
         self, *arguments: str, at: Path | None = None, stdout: Path | None = None
     ) -> Command:
@@ -163,6 +247,7 @@ class Restic:
     """The image's time stamp is changed before each run, so restic reads it."""
 
     folder: Path
+    bucket: Bucket | None = None
     name: str = "restic"
     incremental: bool = True
 
@@ -180,17 +265,50 @@ class Restic:
     def restore(self, disk: Path, target: Path) -> tuple[Command, Path]:
         return self._command("restore", "latest", "--target", str(target)), target / disk.name
 
+    def check(self) -> Command:
+        return self._command("check")
+
+    def verify(self) -> Command:
+        return self._command("check", "--read-data")
+
+    def shrink(self, keep: int) -> Command:
+        return self._command("forget", "--group-by", "", "--keep-last", str(keep), "--prune")
+
+    def list_points(self) -> Command:
+        return self._command("snapshots", "--json")
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    def cat(self, *what: str) -> Command:
+        """The plaintext of a key or a snapshot, into `output`."""
+        return self._command("cat", *what)
+
     def _command(self, *arguments: str, at: Path | None = None) -> Command:
+        bucket = self.bucket
         environment = {
-            "RESTIC_REPOSITORY": str(self.stored),
+            "RESTIC_REPOSITORY": f"s3:{bucket.endpoint}/{bucket.path}"
+            if bucket
+            else str(self.stored),
             "RESTIC_PASSWORD_FILE": str(self.folder / "secret"),
             "RESTIC_CACHE_DIR": str(self.folder / "cache"),
             "HOME": str(self.folder),
         }
+        if bucket:
+            environment |= bucket.environment
         folder = at.parent if at else self.folder
-        return Command(arguments=["restic", *arguments], environment=environment, folder=folder)
+        return Command(
+            arguments=["restic", *arguments],
+            environment=environment,
+            folder=folder,
+            stdout=self.output,
+        )
 
 
+KEEPERS = (OURS, "borg", "restic")
+DISTANT = (OURS, "restic")
+"""Those that store into buckets."""
 IMAGE_TOOLS = {OURS: Holdfast, "qemu-img": QemuImg, "borg": Borg, "restic": Restic}
 
 PACKAGES = {
@@ -199,6 +317,13 @@ PACKAGES = {
     "restic": "restic",
     "virtnbdbackup": "virtnbdbackup",
 }
+
+
+def both(first: Command, second: Command) -> Command:
+    """One after the other, as one command; the output of the second is kept."""
+    quiet = f"{shlex.join(first.arguments)} > {os.devnull}"
+    script = f"{quiet} && exec {shlex.join(second.arguments)}"
+    return replace(second, arguments=["sh", "-c", script])
 
 
 def floor_read(disk: Path) -> Command:
@@ -224,6 +349,40 @@ def stored_bytes(place: Path) -> int:
         return place.stat().st_size
     folders = os.walk(place)
     return sum(Path(path, name).lstat().st_size for path, _, names in folders for name in names)
+
+
+def image_tool(name: str, folder: Path, bucket: Bucket | None) -> ImageTool:
+    """The tool of that name below `folder`, storing into the bucket when there is one."""
+    return (
+        keeper(name, folder, bucket) if name in KEEPERS else IMAGE_TOOLS[name](folder=folder / name)
+    )
+
+
+def keeper(name: str, folder: Path, bucket: Bucket | None) -> Keeper:
+    """The same for a tool that keeps many backups. borg knows no buckets."""
+    below = bucket.below(f"{folder.name}-{secrets.token_hex(4)}/{name}") if bucket else None
+    if name == OURS:
+        return Holdfast(folder=folder / name, bucket=below)
+    if name == "restic":
+        return Restic(folder=folder / name, bucket=below)
+    return Borg(folder=folder / name)
+
+
+def folder_of(tool: ImageTool) -> Path | None:
+    """The local folder or file that the tool stores into; None when that is a bucket."""
+    return None if bucket_of(tool) else tool.stored
+
+
+def stored_by(tool: ImageTool) -> int:
+    """Bytes in the tool's store."""
+    bucket = bucket_of(tool)
+    if bucket is None:
+        return stored_bytes(tool.stored)
+    return sum(info.size_bytes for info in bucket.direct(bucket.path).list(""))
+
+
+def bucket_of(tool: ImageTool) -> Bucket | None:
+    return tool.bucket if isinstance(tool, Holdfast | Restic) else None
 
 
 def new_secret(folder: Path) -> None:
