@@ -109,6 +109,15 @@ class ToolFailed(HoldfastError):
 
 
 @dataclass(kw_only=True, eq=False)
+class ToolStalled(ToolFailed):
+    """A supervised program read nothing and computed nothing for so long that it was given up."""
+
+    code = "tool_stalled"
+    template = "{tool} was given up: {output}"
+    hint = "Check that the storage it works on answers"
+
+
+@dataclass(kw_only=True, eq=False)
 class TargetExists(HoldfastError):
     code = "target_exists"
     category = Category.CONFLICT

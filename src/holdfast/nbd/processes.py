@@ -14,6 +14,7 @@ import os
 import select
 import selectors
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -23,14 +24,16 @@ from pathlib import Path
 from typing import IO
 
 from holdfast.core.cancellation import CancelToken
-from holdfast.core.errors import ToolFailed, ToolMissing
+from holdfast.core.errors import ToolFailed, ToolMissing, ToolStalled
 from holdfast.core.units import GIB, KIB
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": SEARCH_PATH, "LC_ALL": "C"}
 _MEMORY_LIMIT_BYTES = 8 * GIB
 """Address space, not memory in use: thread stacks and mappings count."""
-_CANCEL_POLL_S = 0.25
+_POLL_S = 0.25
+_DIES_WITHIN_S = 10.0
+"""After SIGKILL. What waits in the kernel for storage that does not answer dies when that does."""
 _OUTPUT_SHOWN_BYTES = 2 * KIB
 
 # The parent-death signal is bound to the *thread* that started the child, not to the process: a
@@ -55,15 +58,18 @@ def run_tool(
     *,
     package: str,
     timeout_s: float,
+    stalled_after_s: float | None = None,
     accept: frozenset[int] = frozenset({0}),
     output: Callable[[bytes], object] | None = None,
     cancel: CancelToken | None = None,
 ) -> ToolResult:
     """Run a program to its end. `package` is the Debian package that has it. Standard output goes
     to `output` piece by piece, or into the result; of standard error the last 2 KiB are kept.
+    `stalled_after_s` is how long it may stand still, reading nothing and computing nothing.
 
     Raises ToolMissing, and ToolFailed for an exit status outside `accept` or when it had to be
-    killed after `timeout_s` (status -1); Cancelled, having killed it.
+    killed after `timeout_s` (status -1), ToolStalled after `stalled_after_s`; Cancelled, having
+    killed it.
     """
     process = _spawn(arguments, package=package, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     collected = bytearray()
@@ -76,10 +82,19 @@ def run_tool(
     if process.stdout is None or process.stderr is None:
         raise ValueError("both streams are pipes")
     deadline = time.monotonic() + timeout_s
+
+    def check() -> None:
+        if cancel is not None:
+            cancel.check()
+        if stalled_after_s is not None and progress.stands_still_s() >= stalled_after_s:
+            problem = f"it stood still for {stalled_after_s:.0f} s"
+            raise ToolStalled(tool=arguments[0], status=-1, output=problem)
+
+    progress = _Progress(process.pid)
     try:
         with process.stdout, process.stderr:
             sinks = {process.stdout: output or collected.extend, process.stderr: keep_tail}
-            in_time = _drain(sinks, deadline, cancel)
+            in_time = _drain(sinks, deadline, check)
         if in_time:
             process.wait(timeout=max(deadline - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
@@ -98,9 +113,10 @@ def run_tool(
 def _drain(
     sinks: dict[IO[bytes], Callable[[bytes], object]],
     deadline: float,
-    cancel: CancelToken | None,
+    check: Callable[[], None],
 ) -> bool:
-    """Hand on what arrives until every stream has ended; False when the time ran out."""
+    """Hand on what arrives until every stream has ended; False when the time ran out. `check` is
+    called now and then; what it raises ends the wait."""
     with selectors.DefaultSelector() as selector:
         for stream, sink in sinks.items():
             selector.register(stream, selectors.EVENT_READ, sink)
@@ -108,15 +124,40 @@ def _drain(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
-            if cancel is not None:
-                cancel.check()
-            for key, _ in selector.select(min(remaining, _CANCEL_POLL_S)):
+            check()
+            for key, _ in selector.select(min(remaining, _POLL_S)):
                 piece = os.read(key.fd, 64 * KIB)
                 if piece:
                     key.data(piece)
                 else:
                     selector.unregister(key.fileobj)
     return True
+
+
+class _Progress:
+    """How long a process has stood still, by what the kernel counts of it."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = Path("/proc") / str(pid)
+        self._counts = self._count()
+        self._since = time.monotonic()
+
+    def stands_still_s(self) -> float:
+        counts = self._count()
+        if counts != self._counts:
+            self._counts = counts
+            self._since = time.monotonic()
+        return time.monotonic() - self._since
+
+    def _count(self) -> tuple[list[str], str]:
+        """Processor time of all its threads, and calls and bytes read and written (proc(5))."""
+        stat = (self._process / "stat").read_text().rpartition(")")[2].split()
+        try:
+            transfers = (self._process / "io").read_text()
+        except OSError:
+            # A kernel that does not count them.
+            transfers = ""
+        return stat[11:13], transfers
 
 
 def start_server(
@@ -138,7 +179,8 @@ def start_server(
 
 
 def end_process(process: subprocess.Popen[bytes], *, grace_s: float) -> int:
-    """Ask the process to end, kill it after `grace_s`, and return its exit status."""
+    """Ask the process to end, kill it after `grace_s`, and return its exit status. A process that
+    hangs in the kernel is left to die, and counts as killed."""
     if process.poll() is None and grace_s > 0:
         process.terminate()
         try:
@@ -147,7 +189,10 @@ def end_process(process: subprocess.Popen[bytes], *, grace_s: float) -> int:
             process.kill()
     elif process.returncode is None:
         process.kill()
-    return process.wait()
+    try:
+        return process.wait(timeout=_DIES_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
 
 
 def await_file(path: Path, process: subprocess.Popen[bytes], *, timeout_s: float) -> bool:

@@ -15,14 +15,22 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
 from holdfast.core.cancellation import CancelToken
-from holdfast.core.errors import TargetExists, ToolFailed
+from holdfast.core.errors import TargetExists, ToolFailed, ToolStalled
 from holdfast.nbd.errors import SourceUnavailable, TargetUnavailable
-from holdfast.nbd.processes import await_file, end_process, run_tool, shorten, start_server
+from holdfast.nbd.processes import (
+    ToolResult,
+    await_file,
+    end_process,
+    run_tool,
+    shorten,
+    start_server,
+)
 from holdfast.nbd.socket_folder import new_socket_folder
 
 PACKAGE = "qemu-utils"
@@ -31,6 +39,9 @@ _STOP_TIMEOUT_S = 60.0
 """A writable server writes back its metadata and syncs before it ends."""
 _INFO_TIMEOUT_S = 60.0
 _CHECK_TIMEOUT_S = 3600.0
+"""For one that goes on reading the tables of a large image."""
+_STALLED_AFTER_S = 60.0
+"""For one that stands still: as long as a server that answers nothing is waited for."""
 _IMAGE_NOISE = re.compile(r"^qemu-nbd: (Failed to \w+ 'json:\{.*\}': )?")
 
 _CHECK_CLEAN, _CHECK_STOPPED, _CHECK_CORRUPT, _CHECK_LEAKS = range(4)
@@ -183,14 +194,14 @@ def image_size(path: Path, format: str) -> int:
 def image_check(path: Path, format: str, *, cancel: CancelToken | None = None) -> ImageCheck:
     """Check an image's own tables (qcow2, vmdk; raw has none). Reads metadata only; never repairs.
 
-    Raises ToolFailed when QEMU cannot open it or cannot finish.
+    Raises ToolFailed when QEMU cannot open it or cannot finish, SourceUnavailable when its storage
+    does not answer.
     """
     if format == "raw":
         return ImageCheck(damage="")
-    result = run_tool(
+    result = _read_tables(
+        path,
         ["qemu-img", "check", "-U", "--output=json", _description(path, format)],
-        package=PACKAGE,
-        timeout_s=_CHECK_TIMEOUT_S,
         accept=frozenset({_CHECK_CLEAN, _CHECK_STOPPED, _CHECK_CORRUPT, _CHECK_LEAKS}),
         cancel=cancel,
     )
@@ -210,7 +221,7 @@ def image_data_end(path: Path, format: str, *, cancel: CancelToken | None = None
     """The highest byte of the file, plus one, that holds uncompressed data of the disk.
 
     QEMU reads zeroes beyond the end of a file that was cut inside its last cluster, so this is
-    how such an image is told from a whole one. Reads the tables only.
+    how such an image is told from a whole one. Reads the tables only. Raises as `image_check`.
     """
     end = 0
     rest = b""
@@ -225,9 +236,34 @@ def image_data_end(path: Path, format: str, *, cancel: CancelToken | None = None
                 end = max(end, int(extent["offset"]) + int(extent["length"]))
 
     arguments = ["qemu-img", "map", "-U", "--output=json", _description(path, format)]
-    run_tool(arguments, package=PACKAGE, timeout_s=_CHECK_TIMEOUT_S, output=take, cancel=cancel)
+    _read_tables(path, arguments, output=take, cancel=cancel)
     take(b"\n")
     return end
+
+
+def _read_tables(
+    path: Path,
+    arguments: list[str],
+    *,
+    accept: frozenset[int] = frozenset({0}),
+    output: Callable[[bytes], object] | None = None,
+    cancel: CancelToken | None,
+) -> ToolResult:
+    """Run what reads all tables of an image: long for a large one, without end on storage that
+    does not answer."""
+    try:
+        return run_tool(
+            arguments,
+            package=PACKAGE,
+            timeout_s=_CHECK_TIMEOUT_S,
+            stalled_after_s=_STALLED_AFTER_S,
+            accept=accept,
+            output=output,
+            cancel=cancel,
+        )
+    except ToolStalled as error:
+        problem = f"its storage did not answer qemu-img for {_STALLED_AFTER_S:.0f} s"
+        raise SourceUnavailable(source=str(path), problem=problem) from error
 
 
 def _nbd_arguments(

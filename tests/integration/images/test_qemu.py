@@ -9,15 +9,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from holdfast.core.cancellation import CancelToken
-from holdfast.core.errors import Cancelled, OutOfSpace, TargetExists, ToolFailed, ToolMissing
+from holdfast.core.errors import (
+    Cancelled,
+    OutOfSpace,
+    TargetExists,
+    ToolFailed,
+    ToolMissing,
+    ToolStalled,
+)
 from holdfast.core.extents import total_length
 from holdfast.core.units import KIB, MIB, TIB
+from holdfast.nbd import processes, qemu
 from holdfast.nbd.client import NbdReader, NbdWriter
 from holdfast.nbd.errors import SourceReadFailed, SourceUnavailable, TargetUnavailable
 from holdfast.nbd.processes import run_tool
@@ -292,6 +301,39 @@ class TestImages:
         os.truncate(image, size - cut_bytes)
         assert image_check(image, format).damage or image_data_end(image, format) > size - cut_bytes
 
+    def test_storage_that_stops_answering_is_given_up(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        image = tmp_path / "a.qcow2"
+        create_image(image, "qcow2", MIB)
+        with hanging_copy(image) as hanging:
+            monkeypatch.setattr(qemu, "_STALLED_AFTER_S", 1.0)
+            # qemu-img is in the kernel, and does not die before the read has ended.
+            monkeypatch.setattr(processes, "_DIES_WITHIN_S", 1.0)
+            for question in (image_check, image_data_end):
+                started = time.monotonic()
+                with pytest.raises(SourceUnavailable, match="did not answer"):
+                    question(hanging, "qcow2")
+                assert time.monotonic() - started < 30
+
+
+@contextmanager
+def hanging_copy(image: Path) -> Generator[Path]:
+    """The image as a file whose size can be asked for and whose bytes never come."""
+    mount = image.with_suffix(".mount")
+    mount.touch()
+    server = ["nbdkit", "-s", "--exit-with-parent", "--filter=delay", "file", image, "rdelay=3600"]
+    process = subprocess.Popen(["nbdfuse", mount, "--command", *server])
+    try:
+        while not mount.stat().st_size:
+            assert process.poll() is None, "nbdfuse ended"
+            time.sleep(0.01)
+        yield mount
+    finally:
+        process.kill()
+        process.wait()
+        subprocess.run(["umount", "--lazy", mount], check=True, timeout=60)
+
 
 class TestTools:
     def test_a_missing_program_names_its_package(self) -> None:
@@ -312,6 +354,16 @@ class TestTools:
             with pytest.raises(ToolFailed, match="did not end within"):
                 run_tool(["sh", "-c", command], package="dash", timeout_s=0.5)
         assert time.monotonic() - started < 20
+
+    def test_standing_still_is_limited_and_working_is_not(self) -> None:
+        def run(command: str) -> bytes:
+            arguments = ["sh", "-c", command]
+            return run_tool(arguments, package="dash", timeout_s=60, stalled_after_s=1).output
+
+        with pytest.raises(ToolStalled, match="stood still for 1 s"):
+            run("exec sleep 60")
+        work = "i=0; while [ $i -lt 3000000 ]; do i=$((i + 1)); done; echo done"
+        assert run(work) == b"done\n"
 
     def test_cancelling_ends_the_program(self) -> None:
         cancel = CancelToken()
