@@ -25,7 +25,7 @@ from holdfast.core.cancellation import CancelToken
 from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
-from holdfast.repository.errors import ClockSkew, CompactTooLarge
+from holdfast.repository.errors import ChunkMissing, ClockSkew, CompactTooLarge, ObjectMissing
 from holdfast.repository.format.pack import ChunkType, pack_name
 from holdfast.repository.leases import CLOCK_STEP, oldest_lease
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree, with_room
@@ -76,7 +76,12 @@ def run_compact(
     with repository.begin_maintenance() as maintenance:
 
         def run() -> CompactReport:
-            return _Compact(repository, maintenance, options, cancel, progress).run()
+            try:
+                return _Compact(repository, maintenance, options, cancel, progress).run()
+            except (ObjectMissing, ChunkMissing):
+                # No damage when it went because another run took over from this one, which slept.
+                maintenance.confirm()
+                raise
 
         return with_room(repository.store, run)
 
