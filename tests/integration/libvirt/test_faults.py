@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,8 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.ids import CHECKPOINT_PREFIX, uuid7
 from holdfast.core.units import KIB, MIB
 from holdfast.hypervisors.errors import CaptureLost, ScratchExhausted
+from holdfast.hypervisors.libvirt import live_take
+from holdfast.hypervisors.libvirt.artifacts import collect_artifacts
 from holdfast.hypervisors.libvirt.checkpoints import checkpoint_xml, delete_checkpoint
 from holdfast.hypervisors.libvirt.driver import LibvirtDriver
 from tests.integration.libvirt.captures import (
@@ -58,6 +62,14 @@ def add_checkpoint(vm: GuestlessVm, name: str, description: str = "of another pr
         "<disks><disk name='vda' checkpoint='bitmap'/><disk name='vdb' checkpoint='no'/></disks>"
         "</domaincheckpoint>"
     )
+
+
+def kill_unnoticed(vm: GuestlessVm) -> None:
+    """SIGKILL to QEMU; returns when it is gone, whether or not libvirt has noticed."""
+    qemu = os.pidfd_open(vm.pid)
+    os.kill(vm.pid, signal.SIGKILL)
+    select.select([qemu], [], [])
+    os.close(qemu)
 
 
 class TestLostBitmaps:
@@ -246,6 +258,38 @@ class TestLoss:
         _, tokens = back_up(driver, vm)
         changes, _ = back_up(driver, vm, tokens)
         assert extents(changes["vda"]) == []
+
+    def test_readers_notice_the_end_of_qemu_before_libvirt(
+        self, driver: LibvirtDriver, vm: GuestlessVm, folder: Path
+    ) -> None:
+        with driver.capture(driver.find_vm(vm.uuid), request()) as capture:
+            disk = disk_of(capture, "vda")
+            reader = disk.open_reader()
+            kill_unnoticed(vm)
+            with pytest.raises(CaptureLost, match="its QEMU ended"):
+                reader.pread_into(0, memoryview(bytearray(512)))
+            with pytest.raises(CaptureLost, match="its QEMU ended"):
+                disk.open_reader()
+            reader.close()
+        assert_clean(vm, folder / "scratch", set())
+
+    def test_qemu_ends_before_its_disks_are_opened(
+        self,
+        driver: LibvirtDriver,
+        vm: GuestlessVm,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The job has begun, and nobody is connected to its export yet."""
+
+        def collect(*arguments: Any) -> Any:
+            kill_unnoticed(vm)
+            return collect_artifacts(*arguments)
+
+        monkeypatch.setattr(live_take, "collect_artifacts", collect)
+        with pytest.raises(CaptureLost, match="its QEMU ended"):
+            driver.capture(driver.find_vm(vm.uuid), request())
+        assert_clean(vm, folder / "scratch", set())
 
     def test_job_ended_from_outside(
         self, driver: LibvirtDriver, vm: GuestlessVm, folder: Path

@@ -6,8 +6,8 @@ Owns what may be done with the instant (read, check, promote) and its end. It is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
@@ -67,28 +67,24 @@ class LiveDisk:
     def open_reader(self) -> DiskReader:
         if self._run.is_closed:
             raise SourceUnavailable(source=self._source, problem="its capture has ended")
-        try:
-            reader = self._connect(bitmap=None)
-        except SourceUnavailable:
-            self._run.check_job()
-            raise
-        return _LiveReader(reader, self._run)
+        return _LiveReader(self._connect(bitmap=None), self._run)
 
     def load(self) -> None:
         """Look at the export: its exact size, and the changes when a bitmap goes with it."""
         bitmap = self._job_disk.export_bitmap if self._job_disk.incremental_from else None
-        with self._connect(bitmap=bitmap) as reader:
+        with self._connect(bitmap=bitmap) as reader, _failures_explained(self._run):
             self._disk = replace(self._disk, size_bytes=reader.size_bytes)
             if bitmap is not None:
                 self._changes = ChangesKnown(extents=tuple(reader.dirty(0, reader.size_bytes)))
 
     def _connect(self, *, bitmap: str | None) -> NbdReader:
-        return NbdReader.connect(
-            socket_path=self._run.folder.socket,
-            export=self._disk.key,
-            source=self._source,
-            bitmap=bitmap,
-        )
+        with _failures_explained(self._run):
+            return NbdReader.connect(
+                socket_path=self._run.folder.socket,
+                export=self._disk.key,
+                source=self._source,
+                bitmap=bitmap,
+            )
 
 
 class _LiveReader:
@@ -99,21 +95,25 @@ class _LiveReader:
         self._run = run
 
     def pread_into(self, offset: int, buffer: memoryview) -> None:
-        try:
+        with _failures_explained(self._run):
             self._reader.pread_into(offset, buffer)
-        except SourceReadFailed:
-            self._run.check_job()
-            raise
 
     def allocated(self, offset: int, length: int) -> Iterator[Extent]:
-        try:
+        with _failures_explained(self._run):
             yield from self._reader.allocated(offset, length)
-        except SourceReadFailed:
-            self._run.check_job()
-            raise
 
     def close(self) -> None:
         self._reader.close()
+
+
+@contextmanager
+def _failures_explained(run: OpenRun) -> Generator[None]:
+    """Raise CaptureLost or ScratchExhausted in place of a failed read where that is the cause."""
+    try:
+        yield
+    except (SourceReadFailed, SourceUnavailable):
+        run.explain_failure()
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import libvirt
@@ -22,6 +23,9 @@ from holdfast.hypervisors.libvirt.scratch import (
 
 _DAEMON_RESTART_S = 30.0
 """How long a daemon that is being restarted is waited for before a capture is given up."""
+_NOTICED_WITHIN_S = 10.0
+"""How long libvirt may take to notice that QEMU ended: readers of the export notice at once."""
+_NOTICE_POLL_S = 0.05
 
 
 class OpenRun:
@@ -127,7 +131,17 @@ class OpenRun:
             # The janitor speaks before it ends the job, but is heard by a thread of its own.
             self.janitor.hear()
             self.check_alarm()
-            raise self.lost("its backup job was ended from outside, or QEMU was restarted")
+            raise self.lost("its backup job was ended from outside, or its QEMU ended")
+
+    def explain_failure(self) -> None:
+        """After the export failed: as `check_job`, once libvirt has had the time to notice the
+        cause. Returns when the job stands all the same: the failure is one of reading."""
+        deadline = time.monotonic() + _NOTICED_WITHIN_S
+        while True:
+            self.check_job()
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(_NOTICE_POLL_S)
 
     def lost(self, problem: str) -> CaptureLost:
         return CaptureLost(name=self.vm.name, problem=problem)
