@@ -23,7 +23,9 @@ from holdfast.restore.holes import DAMAGE, Hole, join_holes, readable_chunks
 from holdfast.restore.targets import Target, TargetWriter, new_target
 
 _BATCH_BYTES = 4 * MIB
-"""Chunks of so many bytes are gathered and written together: each worker holds one such area."""
+"""Chunks of so many bytes are gathered and written together: each worker holds one such area, and
+as much again of what it has just fetched. Three workers a core of two keep both busy while others
+wait for the disk."""
 _SPARSE_BYTES = 4 * KIB
 """Zero runs of this size inside a chunk stay holes; the page of common file systems."""
 
@@ -51,7 +53,7 @@ def restore_disk(
     output: Path,
     format: str,
     cancel: CancelToken,
-    workers: int = 4,
+    workers: int = 6,
     progress: ProgressSink | None = None,
     fill_holes: bool = False,
 ) -> DiskRestore:
