@@ -14,6 +14,7 @@ from holdfast.cli.commands import copy as copy_commands
 from holdfast.cli.commands import key as key_commands
 from holdfast.cli.commands import prune as prune_commands
 from holdfast.cli.commands import repository as repository_commands
+from holdfast.cli.commands import rescue as rescue_commands
 from holdfast.cli.commands import verify as verify_commands
 from holdfast.cli.runtime import current_screen
 from holdfast.cli.screen import Screen
@@ -48,6 +49,7 @@ app.command("compact")(compact.compact)
 app.command("check")(maintenance.check)
 app.command("verify")(verify_commands.verify)
 app.command("repair")(verify_commands.repair)
+app.command("rescue")(rescue_commands.rescue)
 app.command("copy")(copy_commands.copy)
 app.command("demo")(demo.demo)
 

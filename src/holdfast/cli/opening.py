@@ -25,6 +25,8 @@ from holdfast.repository import (
 from holdfast.repository.store.store import ObjectStore
 from holdfast.settings import Settings, read_passphrase, read_s3_access
 
+_LONGEST_KIT = 65536
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -42,6 +44,21 @@ def open_repository(
     store = open_store(location, _store_options(location, settings, cached=cached))
     read_config(store)
     return Repository.open(store, _credential(passphrase_file, settings))
+
+
+def open_for_rescue(
+    location: str, kit: Path | None, passphrase_file: Path | None, settings: Settings
+) -> tuple[Repository, list[str]]:
+    """The repository, and what of its frame is missing or damaged. Writes nothing, caches
+    nothing."""
+    store = open_store(location, _store_options(location, settings, cached=False))
+    read_config(store)
+    credential = _kit(kit) if kit else _credential(passphrase_file, settings)
+    problems: list[str] = []
+    opened = Repository.open(
+        store, credential, on_incomplete=lambda error: problems.append(error.message)
+    )
+    return opened, problems
 
 
 def open_with_credential(
@@ -124,6 +141,21 @@ def _credential(passphrase_file: Path | None, settings: Settings) -> Credential:
     path = passphrase_file or settings.passphrase_file
     text = read_passphrase(path) if path else _ask("Repository passphrase or recovery key: ")
     return parse_recovery_key(text) if is_recovery_key(text) else Credential.passphrase(text)
+
+
+def _kit(path: Path) -> Credential:
+    """The key in a saved recovery kit. Raises InvalidInput."""
+    what = f"recovery kit {path}"
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_KIT).decode(errors="replace")
+    except OSError as error:
+        raise InvalidInput(what=what, problem=f"cannot be read: {error.strerror}") from error
+    keys = [line for line in text.splitlines() if is_recovery_key(line)]
+    if len(keys) != 1:
+        problem = f"{len(keys) or 'no'} lines of it begin with HFK1-, where one should"
+        raise InvalidInput(what=what, problem=problem)
+    return parse_recovery_key(keys[0])
 
 
 def _ask_twice(prompt: str) -> str:

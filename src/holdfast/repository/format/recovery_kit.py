@@ -65,9 +65,10 @@ Whoever has this key and the repository can read every backup in it. Keep it whe
 is not: printed, or in a password safe. If both the passphrase and this kit are lost, nobody can
 read the backups again.
 
-To restore with nothing but the repository and this key, save the line above in a file and run
+To see and restore what is in the repository with nothing but it and this page in a file, run
 
-    holdfast points --repository {location} --passphrase-file FILE
+    holdfast rescue {location} --kit FILE
+    holdfast rescue {location} --kit FILE --restore latest --to FOLDER
 """
 
 
