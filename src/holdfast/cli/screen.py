@@ -164,6 +164,8 @@ def _safe_cell(text: str) -> str:
 
 def _safe(text: str) -> str:
     """Names come from guests and hypervisors: nothing of them may steer the terminal."""
+    if text.isprintable():  # as good as always; letter by letter takes forty times as long
+        return text
     return "".join(
         letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}"
         for letter in text

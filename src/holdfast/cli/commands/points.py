@@ -34,4 +34,5 @@ def points(
             "damaged": [error.message for error in damaged],
         }
         empty = f"No restore points{f' of {name}' if name else ''} in {opened.location} yet."
-        runtime.screen.result(document, points_table(found) if found else empty)
+        text = "" if json else points_table(found)  # a second for ten thousand points
+        runtime.screen.result(document, text if found else empty)
