@@ -28,7 +28,9 @@ def live_facts(
         node = nodes.get(disk.path)
         facts[disk.key] = DiskFacts(
             disk=disk,
-            epoch=_epoch(disk, layers.get(disk.key, ()), start),
+            epoch=_epoch(
+                disk, layers.get(disk.key, ()), start, node.node_name if node is not None else ""
+            ),
             bitmaps=node.bitmaps if node is not None else None,
         )
     return facts
@@ -45,10 +47,10 @@ def stored_facts(disks: Sequence[Disk]) -> Mapping[str, DiskFacts]:
     return facts
 
 
-def _epoch(disk: Disk, layers: tuple[str, ...], start: str) -> Epoch:
+def _epoch(disk: Disk, layers: tuple[str, ...], start: str, node: str = "") -> Epoch:
     """The epoch; one that equals no other when the files cannot be looked at."""
     try:
-        return image_epoch(disk, layers=layers, qemu_start=start)
+        return image_epoch(disk, layers=layers, qemu_start=start, node=node)
     except OSError as error:
         return Epoch(
             path=disk.path,

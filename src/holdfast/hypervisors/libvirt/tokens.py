@@ -32,6 +32,9 @@ class Epoch:
     qemu_start: str
     """Which QEMU process; tells a person what happened, decides nothing: a bitmap that QEMU
     saved when it ended and loaded when it started is as good as before."""
+    node: str = ""
+    """QEMU's name for the open image, which no two have in the life of one QEMU. Another one from
+    the same QEMU: the disk was away meanwhile, and who wrote the file then is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,7 @@ class DiskFacts:
     """Of the disk's own image; None when QEMU does not report that image."""
 
 
-def image_epoch(disk: Disk, *, layers: tuple[str, ...], qemu_start: str) -> Epoch:
+def image_epoch(disk: Disk, *, layers: tuple[str, ...], qemu_start: str, node: str = "") -> Epoch:
     """Look at the image file. `layers` are the paths of its backing files, top first.
 
     Raises OSError when one of them cannot be looked at.
@@ -62,6 +65,7 @@ def image_epoch(disk: Disk, *, layers: tuple[str, ...], qemu_start: str) -> Epoc
         size_bytes=str(disk.size_bytes),
         layers=digest.hexdigest() if layers else "",
         qemu_start=qemu_start,
+        node=node,
     )
 
 
@@ -81,6 +85,7 @@ def make_token(*, checkpoint: str, repository_id: str, vm_id: str, facts: DiskFa
             "size_bytes": epoch.size_bytes,
             "layers": epoch.layers,
             "qemu_start": epoch.qemu_start,
+            "node": epoch.node,
         },
     )
 
@@ -141,6 +146,10 @@ def _epoch_problem(values: Mapping[str, str], now: Epoch) -> str:
         return f"the file {now.path} was replaced since the earlier point"
     if values.get("layers") != now.layers:
         return "a backing file below the image was changed or exchanged"
+    same_qemu = now.qemu_start and values.get("qemu_start") == now.qemu_start
+    # Tokens of earlier versions name no node.
+    if same_qemu and values.get("node") and values.get("node") != now.node:
+        return "the disk was detached and attached again since the earlier point"
     return ""
 
 

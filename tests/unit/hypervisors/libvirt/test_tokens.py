@@ -13,7 +13,13 @@ from holdfast.hypervisors.libvirt.tokens import DiskFacts, Epoch, judge, make_to
 NAME = "holdfast-01890000-0000-7000-8000-000000000001"
 DISK = Disk(key="vda", size_bytes=1 << 30, format="qcow2", path="/srv/a", tracks_changes=True)
 EPOCH = Epoch(
-    path="/srv/a", device="1", inode="2", size_bytes=str(1 << 30), layers="", qemu_start="boot/1/2"
+    path="/srv/a",
+    device="1",
+    inode="2",
+    size_bytes=str(1 << 30),
+    layers="",
+    qemu_start="boot/1/2",
+    node="libvirt-1-format",
 )
 GOOD = Bitmap(name=NAME, recording=True, inconsistent=False)
 FACTS = DiskFacts(disk=DISK, epoch=EPOCH, bitmaps={NAME: GOOD})
@@ -46,6 +52,13 @@ def test_a_true_token_is_believed() -> None:
     assert verdict(repository_id=None) == ""
     assert verdict(checkpoints=None) == ""
     assert verdict(epoch(qemu_start="boot/3/4")) == ""
+    assert verdict(epoch(qemu_start="boot/3/4", node="libvirt-2-format")) == ""
+    assert verdict(epoch(qemu_start="", node="")) == "", "the VM was shut off since"
+
+
+def test_a_token_of_an_earlier_version_is_believed() -> None:
+    values = {name: value for name, value in TOKEN.values.items() if name != "node"}
+    assert verdict(token=replace(TOKEN, values=values)) == ""
 
 
 @pytest.mark.parametrize(
@@ -58,6 +71,7 @@ def test_a_true_token_is_believed() -> None:
         (verdict(vm_id="other"), "another disk"),
         (verdict(epoch(path="/srv/b")), "is now at /srv/b"),
         (verdict(epoch(inode="9")), "was replaced"),
+        (verdict(epoch(node="libvirt-5-format")), "detached and attached again"),
         (verdict(epoch(device="9")), "was replaced"),
         (verdict(epoch(size_bytes="5")), "resized"),
         (verdict(epoch(layers="x")), "backing file"),
