@@ -1,5 +1,5 @@
-"""Named places between two steps whose order matters, where a test can make a process die, fail
-or hang. Off unless armed; an unarmed failpoint costs one dictionary look-up."""
+"""Named places between two steps whose order matters, where a test can make a process die, fail,
+hang or stop. Off unless armed; an unarmed failpoint costs one dictionary look-up."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class FaultKind(Enum):
     KILL = "kill"
     ERROR = "error"
     HANG = "hang"
+    STOP = "stop"
+    """All threads, until SIGCONT; then on as if nothing had been."""
 
 
 FAILPOINTS: frozenset[str] = frozenset(
@@ -88,6 +90,9 @@ def failpoint(name: str) -> None:
         del _armed[name]
     if kind is FaultKind.KILL:
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind is FaultKind.STOP:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
     if kind is FaultKind.HANG:
         signal.pause()
     raise InjectedFault(failpoint=name)
