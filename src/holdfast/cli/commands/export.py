@@ -18,7 +18,10 @@ def export(
     disk: DiskKey,
     writable: Annotated[
         bool,
-        typer.Option("--writable", help="Accept writes into a temporary overlay; the point stays."),
+        typer.Option(
+            "--writable",
+            help="Accept writes into a temporary file in /var/tmp, not encrypted; the point stays.",
+        ),
     ] = False,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
