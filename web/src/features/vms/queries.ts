@@ -1,0 +1,61 @@
+import { api, type Schemas, take } from "@/api-client";
+
+export type Vm = Schemas["VmInfo"];
+export type VmDetail = Schemas["VmDetail"];
+
+export interface VmFilter {
+  q: string;
+  platform: string;
+  power: string;
+  protection: string;
+  tag: string;
+}
+
+export interface VmOrder {
+  by: string;
+  descending: boolean;
+}
+
+export function listVms(
+  filter: Partial<VmFilter>,
+  order: VmOrder,
+  limit: number,
+  cursor: string | undefined,
+) {
+  return take(
+    api.GET("/api/v1/vms", {
+      params: {
+        query: {
+          limit,
+          cursor,
+          q: filter.q || undefined,
+          platform_id: filter.platform || undefined,
+          power: filter.power || undefined,
+          protection: filter.protection || undefined,
+          tag: filter.tag || undefined,
+          sort: order.by,
+          order: order.descending ? "desc" : "asc",
+        } as never,
+      },
+    }),
+  );
+}
+
+export function vmQuery(id: string) {
+  return {
+    queryKey: ["vms", "one", id],
+    queryFn: () => take(api.GET("/api/v1/vms/{vm_id}", { params: { path: { vm_id: id } } })),
+  };
+}
+
+export function timelineQuery(id: string, limit: number) {
+  return {
+    queryKey: ["vms", "timeline", id, limit],
+    queryFn: () =>
+      take(
+        api.GET("/api/v1/vms/{vm_id}/timeline", {
+          params: { path: { vm_id: id }, query: { limit } },
+        }),
+      ),
+  };
+}
