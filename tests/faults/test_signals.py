@@ -18,7 +18,8 @@ from tests.support.holdfast_command import Finished, finish
 from tests.support.oracle import Digest, assert_repository_sound
 
 INTERRUPTED = 130
-_STOPS_WITHIN_S = 5.0
+_STOPS_WITHIN_S = 15.0
+"""Far less on an idle machine; a loaded one must not turn the test red."""
 _DISK_BYTES = 160 * MIB
 _START_TIMEOUT_S = 60.0
 
@@ -41,7 +42,7 @@ class Interruptible:
         subprocess.run(["cp", "-r", ground.folder / "empty", self.repository], check=True)
         self.arguments = ("backup", disk, "--repository", self.repository)
         self.process = ground.command.start(*self.arguments)
-        wait_until(self._reads, "the backup did not start to read")
+        wait_until(self._has_put_a_pack, "the backup did not start to store")
 
     def stop(self, number: signal.Signals) -> None:
         assert self.process.poll() is None, "the backup ended before the signal"
@@ -53,13 +54,12 @@ class Interruptible:
         finished = finish(self.process)
         return finished, time.monotonic() - started_s
 
-    def _reads(self) -> bool:
-        """More than the lease is in the repository, or was read from the disk."""
+    def _has_put_a_pack(self) -> bool:
+        """Not by bytes read: a starting process reads seven megabytes of modules."""
         if self.process.poll() is not None:
             return True
-        counters = Path(f"/proc/{self.process.pid}/io").read_text()
-        read_bytes = int(counters.partition("rchar: ")[2].split()[0])
-        return read_bytes > _DISK_BYTES // 20
+        found = (self.repository / "packs").glob("**/*")
+        return any(path.is_file() and path.name[0] != "." for path in found)
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -211,7 +211,7 @@ def test_a_stuck_reader_is_killed_after_its_time(small_image: Path) -> None:
     began = time.monotonic()
     with pytest.raises(GuestReaderTimedOut):
         guest.list(b"/vda")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert _ended(stuck)
     assert guest.list(b"/vda").total == 2
     process.close()

@@ -213,8 +213,8 @@ class TestServing:
             thread.start()
             started = time.monotonic()
             os.kill(server.pid, signal.SIGKILL)
-            thread.join(20)
-            assert time.monotonic() - started < 5
+            thread.join(30)
+            assert time.monotonic() - started < 30
             assert len(failures) == 1
 
 

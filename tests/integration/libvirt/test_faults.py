@@ -296,7 +296,7 @@ class TestLoss:
     ) -> None:
         with driver.capture(driver.find_vm(vm.uuid), request()) as capture:
             vm.domain.abortJob()
-            eventually(lambda: not vm.has_job(), 10, "the job does not end")
+            eventually(lambda: not vm.has_job(), 30, "the job does not end")
             with pytest.raises(CaptureLost, match="ended from outside"):
                 capture.check()
         assert_clean(vm, folder / "scratch", set())
@@ -349,7 +349,7 @@ class TestBeginStillUnderWay:
         os.kill(vm.pid, signal.SIGSTOP)
         try:
             begin.start()
-            eventually(lambda: name in vm.checkpoints(), 10, "the checkpoint is not begun")
+            eventually(lambda: name in vm.checkpoints(), 30, "the checkpoint is not begun")
             delete = threading.Thread(
                 target=lambda: delete_checkpoint(vm.domain, driver.platform, name), daemon=True
             )
@@ -364,7 +364,7 @@ class TestBeginStillUnderWay:
         assert vm.checkpoints() == {name}
         delete_checkpoint(vm.domain, driver.platform, name)
         vm.domain.abortJob()
-        eventually(lambda: not vm.has_job(), 10, "the job does not end")
+        eventually(lambda: not vm.has_job(), 30, "the job does not end")
         assert vm.checkpoints() == set()
 
 
@@ -395,7 +395,7 @@ class TestKilledWorker:
         worker.kill()
         worker.wait()
         worker.stdout.close()
-        assert self.wait_clean(vm, folder) < 10
+        assert self.wait_clean(vm, folder) < 30
         back_up(driver, vm)
 
     def test_killed_at_random_moments(
@@ -444,7 +444,7 @@ class TestKilledWorker:
                     return True
                 return False
 
-            eventually(lost, 5, "nobody noticed that the janitor is gone")
+            eventually(lost, 30, "nobody noticed that the janitor is gone")
         assert_clean(vm, folder / "scratch", set())
 
 

@@ -119,7 +119,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(SourceUnavailable, match="did not answer"):
             connect(path, timeout_s=0.5)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 def test_a_server_that_hangs_up_is_an_error(tmp_path: Path) -> None:
