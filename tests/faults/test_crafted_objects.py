@@ -155,12 +155,12 @@ def test_slot_with_a_right_checksum(pristine: tuple[Path, Credential], change: C
 def test_lease_under_a_name_that_is_no_generation(pristine: tuple[Path, Credential]) -> None:
     root, recovery = pristine
     repository = Repository.open(LocalStore(root), recovery)
-    with repository.begin_backup(platform="p", vm_id="v", vm_name="v"):
-        pass
-    resource = next((root / "leases").iterdir())
+    others = set(root.glob("leases/*"))
+    with repository.begin_backup(platform="p", vm_id="odd", vm_name="odd"):
+        (resource,) = set(root.glob("leases/*")) - others
     for name in ("newest", "0x10", "1" * 17, "_", "-1"):
         (resource / name).write_bytes(b"junk")
-        with repository.begin_backup(platform="p", vm_id="v", vm_name="v"):
+        with repository.begin_backup(platform="p", vm_id="odd", vm_name="odd"):
             pass
         (resource / name).unlink()
 
@@ -169,9 +169,9 @@ def test_damaged_lease_holds_no_longer_than_a_good_one(pristine: tuple[Path, Cre
     root, recovery = pristine
     repository = Repository.open(LocalStore(root), recovery)
     # By name, not by age: two made within one tick of the file system's clock are equally old.
-    others = set((root / "leases").iterdir())
+    others = set(root.glob("leases/*"))
     with repository.begin_backup(platform="p", vm_id="w", vm_name="w"):
-        (resource,) = set((root / "leases").iterdir()) - others
+        (resource,) = set(root.glob("leases/*")) - others
     newest = max(resource.iterdir())
     newest.write_bytes(b"junk")
     with pytest.raises(ObjectDamaged):
