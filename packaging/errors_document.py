@@ -17,7 +17,7 @@ _EXIT = {
     Category.INTEGRITY: "3",
     Category.INTERRUPTED: "130",
 }
-_PROGRAMS = ("__main__", ".nbdkit_plugin.plugin")
+_PROGRAMS = ("__main__", ".nbdkit_plugin.plugin", ".migrations.env")
 """Modules that only run inside another program."""
 _HEAD = """\
 # Errors

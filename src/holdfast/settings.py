@@ -66,9 +66,20 @@ class ServiceSettings:
     database_url: str = field(repr=False)
     """HOLDFAST_DATABASE_URL: SQLite in the state folder unless set. May hold a password."""
     sealing_key_file: Path
-    """HOLDFAST_SEALING_KEY_FILE: opens the secrets in the database; made at the first start."""
+    """HOLDFAST_SEALING_KEY_FILE, else the systemd credential `holdfast-sealing-key`, else in the
+    state folder: opens the secrets in the database; made at the first start."""
     dashboard_root: Path | None
     """HOLDFAST_DASHBOARD: the built pages; None when they were not built."""
+    cache_root: Path
+    """HOLDFAST_CACHE: copies of index objects of S3 repositories; disposable."""
+    allowed_origins: tuple[str, ...] = ()
+    """HOLDFAST_ALLOWED_ORIGINS: origins besides the service's own that browsers may call it from,
+    separated by spaces; for a proxy that changes the Host header."""
+    trusted_proxies: tuple[str, ...] = ()
+    """HOLDFAST_TRUSTED_PROXIES: addresses of reverse proxies whose X-Forwarded-For and
+    X-Forwarded-Proto are believed, separated by spaces."""
+    log_level: str = "info"
+    """HOLDFAST_LOG_LEVEL: debug, info, warning or error."""
 
 
 def read_service_settings(environment: Mapping[str, str] | None = None) -> ServiceSettings:
@@ -76,12 +87,15 @@ def read_service_settings(environment: Mapping[str, str] | None = None) -> Servi
     values = os.environ if environment is None else environment
     state = Path("/var/lib/holdfast") if os.geteuid() == 0 else _user_state(values)
     state = Path(values.get("HOLDFAST_STATE") or state)
-    key = values.get("HOLDFAST_SEALING_KEY_FILE")
     return ServiceSettings(
         state_root=state,
         database_url=values.get("HOLDFAST_DATABASE_URL") or f"sqlite:///{state / 'holdfast.db'}",
-        sealing_key_file=Path(key) if key else state / "sealing.key",
+        sealing_key_file=_sealing_key_file(values, state),
         dashboard_root=_dashboard(values),
+        cache_root=Path(values.get("HOLDFAST_CACHE") or _cache(values)),
+        allowed_origins=tuple(values.get("HOLDFAST_ALLOWED_ORIGINS", "").split()),
+        trusted_proxies=tuple(values.get("HOLDFAST_TRUSTED_PROXIES", "").split()),
+        log_level=values.get("HOLDFAST_LOG_LEVEL", "info").lower(),
     )
 
 
@@ -183,6 +197,16 @@ def _s3_settings(values: Mapping[str, str]) -> S3Settings:
         ca_file=values.get("AWS_CA_BUNDLE", ""),
         allow_http=values.get("HOLDFAST_S3_ALLOW_HTTP", "") == "1",
     )
+
+
+def _sealing_key_file(values: Mapping[str, str], state: Path) -> Path:
+    told = values.get("HOLDFAST_SEALING_KEY_FILE")
+    if told:
+        return Path(told)
+    credentials = values.get("CREDENTIALS_DIRECTORY")
+    if credentials and Path(credentials, "holdfast-sealing-key").exists():
+        return Path(credentials, "holdfast-sealing-key")
+    return state / "sealing.key"
 
 
 def _dashboard(values: Mapping[str, str]) -> Path | None:

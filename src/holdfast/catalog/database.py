@@ -8,6 +8,7 @@ writing transaction takes the write lock at its beginning, so that it never fail
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from holdfast.core.errors import HoldfastError, InvalidInput, Retry
@@ -68,14 +69,13 @@ class Database:
     @contextmanager
     def reading(self) -> Generator[Session]:
         """One consistent look. Nothing is kept of what is changed in it."""
-        with self._sessions() as session:
-            yield session
-            session.rollback()
+        with self._sessions() as session, _refused_values():
+            yield session  # closed without a commit; what was read stays usable
 
     @contextmanager
     def writing(self) -> Generator[Session]:
         """All of it or nothing. Raises DatabaseUnavailable when it cannot be reached."""
-        with self._sessions() as session:
+        with self._sessions() as session, _refused_values():
             if self.is_sqlite:
                 _begin_immediate(session)
             yield session
@@ -83,6 +83,28 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def serialise(session: Session, what: str) -> None:
+    """Until this writing transaction ends, no other passes here with the same `what`. On SQLite
+    the transaction is that already."""
+    if session.get_bind().dialect.name == "postgresql":
+        key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+@contextmanager
+def _refused_values() -> Generator[None]:
+    """Values that a client sent and no column can hold, and a database that is away."""
+    try:
+        yield
+    except (DataError, OverflowError, UnicodeEncodeError) as error:
+        problem = "has characters or numbers that cannot be stored"
+        raise InvalidInput(what="a value", problem=problem) from error
+    except OperationalError as error:
+        if error.connection_invalidated or "connect" in str(error.orig).lower():
+            raise DatabaseUnavailable(problem="the connection failed") from error
+        raise
 
 
 def _begin_immediate(session: Session) -> None:

@@ -15,6 +15,9 @@ from holdfast.cli.commands import key as key_commands
 from holdfast.cli.commands import prune as prune_commands
 from holdfast.cli.commands import repository as repository_commands
 from holdfast.cli.commands import rescue as rescue_commands
+from holdfast.cli.commands import sealing as sealing_commands
+from holdfast.cli.commands import serve as serve_commands
+from holdfast.cli.commands import user as user_commands
 from holdfast.cli.commands import verify as verify_commands
 from holdfast.cli.runtime import current_screen
 from holdfast.cli.screen import Screen
@@ -37,6 +40,8 @@ app = typer.Typer(
 app.add_typer(repository_commands.app, name="repository")
 app.add_typer(key_commands.app, name="key")
 app.add_typer(files.app, name="files")
+app.add_typer(user_commands.app, name="user")
+app.add_typer(sealing_commands.app, name="sealing")
 app.command("backup")(backup.backup)
 app.command("points")(points.points)
 app.command("restore")(restore.restore)
@@ -51,6 +56,7 @@ app.command("verify")(verify_commands.verify)
 app.command("repair")(verify_commands.repair)
 app.command("rescue")(rescue_commands.rescue)
 app.command("copy")(copy_commands.copy)
+app.command("serve")(serve_commands.serve)
 app.command("demo")(demo.demo)
 
 
@@ -104,3 +110,7 @@ def _show_usage(error: click.ClickException) -> None:
         Screen(as_json=True).error(wrong)
     else:
         error.show()
+
+
+if __name__ == "__main__":
+    main()

@@ -101,6 +101,15 @@ class VmScope:
     def is_empty(self) -> bool:
         return not (self.all_vms or self.groups or self.tags)
 
+    def within(self, other: VmScope) -> VmScope:
+        """What both reach. VMs reached by a group here and by a tag there are left out: that is
+        less, never more."""
+        if other.all_vms:
+            return self
+        if self.all_vms:
+            return other
+        return VmScope(groups=self.groups & other.groups, tags=self.tags & other.tags)
+
     def contains(self, *, groups: Collection[str], tags: Collection[str]) -> bool:
         """Whether a VM with these groups and tags is in the scope."""
         return self.all_vms or not self.groups.isdisjoint(groups) or not self.tags.isdisjoint(tags)
@@ -111,6 +120,8 @@ class Access:
     """What one principal (a user's session or a token) may do."""
 
     grants: Sequence[Grant]
+    limit: Access | None = None
+    """Nothing beyond this: what the owner of a token may do themselves."""
 
     def scope(self, permission: Permission) -> VmScope:
         """The VMs for which the permission holds."""
@@ -124,7 +135,8 @@ class Access:
                 everywhere = True
             elif permission in VM_PERMISSIONS:
                 (groups if grant.scope is ScopeKind.GROUP else tags).add(grant.value)
-        return VmScope(all_vms=everywhere, groups=frozenset(groups), tags=frozenset(tags))
+        scope = VmScope(all_vms=everywhere, groups=frozenset(groups), tags=frozenset(tags))
+        return scope.within(self.limit.scope(permission)) if self.limit is not None else scope
 
     def allows(self, permission: Permission) -> bool:
         """Whether the permission holds for anything at all."""

@@ -4,6 +4,6 @@ A route says what it needs with `requires(...)` or that it is `public()`; the ap
 start with a route that says neither.
 """
 
-from holdfast.api.access.requirement import Caller, Principal, public, requires
+from holdfast.api.access.requirement import Caller, Principal, public, requires, signed_in
 
-__all__ = ["Caller", "Principal", "public", "requires"]
+__all__ = ["Caller", "Principal", "public", "requires", "signed_in"]

@@ -29,6 +29,24 @@ class NotAllowed(HoldfastError):
     permission: str
 
 
+@dataclass(kw_only=True, eq=False)
+class PasswordChangeRequired(HoldfastError):
+    code = "password_change_required"
+    template = "{name} must choose a new password first"
+    hint = "Change it at the sign-in page, or by POST /api/v1/auth/password"
+    name: str
+
+
+@dataclass(kw_only=True, eq=False)
+class CrossSiteRequest(HoldfastError):
+    code = "cross_site_request"
+    template = "this request came from another site than the dashboard"
+    hint = (
+        "Behind a proxy that changes the Host header, name the dashboard's address in "
+        "HOLDFAST_ALLOWED_ORIGINS; programs use a token instead of a cookie"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """Who asks."""
@@ -41,6 +59,8 @@ class Principal:
     access: Access
     address: str = ""
     session_hash: str | None = None
+    must_change_password: bool = False
+    """Until then, good for nothing but that."""
 
     def scope(self, permission: Permission) -> VmScope:
         return self.access.scope(permission)
@@ -65,6 +85,8 @@ class Requirement:
         self.everywhere = everywhere
 
     def __call__(self, caller: Caller) -> None:
+        if caller.must_change_password:
+            raise PasswordChangeRequired(name=caller.name)
         access = caller.access
         allowed = (
             access.allows_everywhere(self.permission)
@@ -73,6 +95,17 @@ class Requirement:
         )
         if not allowed:
             raise NotAllowed(name=caller.name, permission=self.permission.value)
+
+
+class SignedIn:
+    """Marks a route that is for everybody who is signed in, about themselves."""
+
+    def __init__(self, *, before_password_change: bool) -> None:
+        self.before_password_change = before_password_change
+
+    def __call__(self, caller: Caller) -> None:
+        if caller.must_change_password and not self.before_password_change:
+            raise PasswordChangeRequired(name=caller.name)
 
 
 class Public:
@@ -84,6 +117,11 @@ class Public:
 def requires(permission: Permission, *, everywhere: bool = False) -> Any:
     """For `dependencies=[…]` of a route or a router."""
     return Depends(Requirement(permission, everywhere=everywhere))
+
+
+def signed_in(*, before_password_change: bool = False) -> Any:
+    """For `dependencies=[…]` of a route about the caller's own account."""
+    return Depends(SignedIn(before_password_change=before_password_change))
 
 
 def public() -> Any:

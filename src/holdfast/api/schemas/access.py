@@ -48,6 +48,10 @@ class PasswordChange(Input):
     new_password: Annotated[SecretStr, Field(min_length=12, max_length=1024)]
 
 
+class TotpDisable(Input):
+    current_password: Password
+
+
 class TotpSetup(Output):
     """Shown once; `confirm` with a code makes it count."""
 
@@ -107,6 +111,11 @@ class RoleInfo(Output):
     permissions: list[str]
     scopable: bool
     """Whether a scope of tag or group makes sense for it."""
+
+
+class UserUpdated(UserInfo):
+    password: str | None = None
+    """Only after `reset_password`; to be changed at the next sign-in."""
 
 
 class TokenCreate(Input):

@@ -18,7 +18,7 @@ from holdfast.catalog.models.inventory import (
 from holdfast.catalog.models.journal import AuditEntry, LogEntry, StorageSample
 from holdfast.catalog.models.protection import Repository, RestoreMount, RestorePoint
 from holdfast.catalog.models.runs import ResourceLease, Run, RunTransition, Worker
-from holdfast.catalog.models.system import IdempotentRequest, NotificationTarget, Setting
+from holdfast.catalog.models.system import IdempotentRequest, Notice, NotificationTarget, Setting
 
 __all__ = [
     "ApiToken",
@@ -29,6 +29,7 @@ __all__ = [
     "LoginThrottle",
     "MachineGroup",
     "MachineGroupMember",
+    "Notice",
     "NotificationTarget",
     "Platform",
     "Repository",

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from holdfast.catalog.models.base import Base
+from holdfast.catalog.models.base import Base, Sequence64
 
 
 class Setting(Base):
@@ -51,3 +51,20 @@ class IdempotentRequest(Base):
     """None while the first request is being answered."""
     body: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Notice(Base):
+    """Something changed that open pages show: `<noun>_changed`. Kept for an hour; every process
+    of the service reads what is new and tells its own browsers."""
+
+    __tablename__ = "notice"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a number is never used again
+
+    seq: Mapped[int] = mapped_column(Sequence64, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    noun: Mapped[str] = mapped_column(String(40))
+    object_id: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(20))
+    """`created`, `changed` or `removed`."""
+    vm_id: Mapped[str | None] = mapped_column(String(36))
+    """The VM that it belongs to: only who sees the VM is told."""

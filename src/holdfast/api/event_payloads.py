@@ -1,0 +1,93 @@
+"""What the live events carry, from rows of the catalogue."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from holdfast.api.schemas.backups import BackupProgressUpdate
+from holdfast.api.schemas.runs import Bottleneck, DiskProgress, RunProgressUpdate
+from holdfast.catalog.models import Run
+from holdfast.policy.run_states import RunKind, RunState
+
+_BOTTLENECK = ("source", "network", "cpu", "repository")
+
+
+def percent(run: Run) -> float:
+    """100 only when it is complete."""
+    if run.state == RunState.COMPLETED.value:
+        return 100.0
+    if run.total_bytes <= 0:
+        return 0.0
+    return min(99.9, round(100.0 * run.done_bytes / run.total_bytes, 1))
+
+
+def bottleneck_of(run: Run) -> Bottleneck | None:
+    if not run.bottleneck:
+        return None
+    return Bottleneck(**{name: int(run.bottleneck.get(name, 0)) for name in _BOTTLENECK})
+
+
+def disks_of(run: Run) -> list[DiskProgress]:
+    return [DiskProgress.model_validate(disk) for disk in run.disks]
+
+
+def run_progress(run: Run, at: datetime) -> dict[str, Any]:
+    update = RunProgressUpdate(
+        id=run.id,
+        kind=cast("Any", run.kind),
+        vm_id=run.vm_id,
+        vm_name=run.vm_name,
+        repository_id=run.repository_id,
+        status=cast("Any", run.state),
+        phase=run.phase,
+        progress_percent=percent(run),
+        bytes_transferred=run.done_bytes,
+        total_bytes=run.total_bytes,
+        bytes_read=run.read_bytes,
+        stored_bytes=run.stored_bytes,
+        throughput_bps=run.throughput_bps,
+        eta_seconds=run.eta_seconds,
+        bottleneck=bottleneck_of(run),
+        disks=disks_of(run),
+        error_code=run.error_code or None,
+        error_message=run.error_message or None,
+        attempt=run.attempt,
+        at=at,
+    )
+    return update.model_dump(mode="json")
+
+
+def backup_progress(run: Run, at: datetime) -> dict[str, Any]:
+    update = BackupProgressUpdate(
+        id=run.id,
+        backup_id=run.id,
+        vm_id=run.vm_id,
+        vm_name=run.vm_name,
+        repository_id=run.repository_id,
+        backup_type=cast("Any", run.backup_type or "incremental"),
+        status=cast("Any", run.state),
+        phase=run.phase,
+        progress_percent=percent(run),
+        bytes_transferred=run.done_bytes,
+        total_bytes=run.total_bytes,
+        stored_bytes=run.stored_bytes,
+        throughput_bps=run.throughput_bps,
+        eta_seconds=run.eta_seconds,
+        disks=disks_of(run),
+        bottleneck=bottleneck_of(run),
+        error_message=run.error_message or None,
+        error_code=run.error_code or None,
+        attempt=run.attempt,
+        at=at,
+    )
+    return update.model_dump(mode="json")
+
+
+def payloads(run: Run, at: datetime) -> list[tuple[str, dict[str, Any]]]:
+    """Event names and what they carry: `run_progress` for every run, `backup_progress` too for
+    backups."""
+    found = [("run_progress", run_progress(run, at))]
+    if run.kind == RunKind.BACKUP.value:
+        found.append(("backup_progress", backup_progress(run, at)))
+    return found
