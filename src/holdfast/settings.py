@@ -72,6 +72,8 @@ class ServiceSettings:
     """HOLDFAST_DASHBOARD: the built pages; None when they were not built."""
     cache_root: Path
     """HOLDFAST_CACHE: copies of index objects of S3 repositories; disposable."""
+    scratch_root: Path
+    """HOLDFAST_SCRATCH: where QEMU keeps what guests overwrite during a backup."""
     allowed_origins: tuple[str, ...] = ()
     """HOLDFAST_ALLOWED_ORIGINS: origins besides the service's own that browsers may call it from,
     separated by spaces; for a proxy that changes the Host header."""
@@ -93,6 +95,7 @@ def read_service_settings(environment: Mapping[str, str] | None = None) -> Servi
         sealing_key_file=_sealing_key_file(values, state),
         dashboard_root=_dashboard(values),
         cache_root=Path(values.get("HOLDFAST_CACHE") or _cache(values)),
+        scratch_root=Path(values.get("HOLDFAST_SCRATCH") or state / "scratch"),
         allowed_origins=tuple(values.get("HOLDFAST_ALLOWED_ORIGINS", "").split()),
         trusted_proxies=tuple(values.get("HOLDFAST_TRUSTED_PROXIES", "").split()),
         log_level=values.get("HOLDFAST_LOG_LEVEL", "info").lower(),

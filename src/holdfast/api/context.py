@@ -41,7 +41,7 @@ def build_context(
         events=Events(database, clock),
         passwords=PasswordHasher(),
         repositories=OpenedRepositories(sealing, cache_root=settings.cache_root),
-        mounts=GuestMounts(clock, socket_root=settings.state_root / "mounts"),
+        mounts=GuestMounts(clock),
     )
 
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.clock import Clock
@@ -53,9 +52,8 @@ class _Served:
 class GuestMounts:
     """Thread-safe."""
 
-    def __init__(self, clock: Clock, *, socket_root: Path) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._socket_root = socket_root
         self._lock = threading.Lock()
         self._starting: dict[str, threading.Lock] = {}
         self._served: dict[str, _Served] = {}
@@ -77,14 +75,8 @@ class GuestMounts:
             with served.nbd_lock:
                 if not served.nbd_uri:
                     disk = _disks(served.point, source.disk_keys)[0]
-                    self._socket_root.mkdir(mode=0o700, parents=True, exist_ok=True)
                     exported = served.nbd_stack.enter_context(
-                        export_disk(
-                            repository=served.repository,
-                            disk=disk,
-                            writable=False,
-                            socket_dir=self._socket_root,
-                        )
+                        export_disk(repository=served.repository, disk=disk, writable=False)
                     )
                     served.nbd_uri = exported.uri
                 return served.nbd_uri

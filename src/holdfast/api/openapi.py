@@ -143,6 +143,7 @@ def render() -> str:
         sealing_key_file=nowhere,
         dashboard_root=None,
         cache_root=nowhere,
+        scratch_root=nowhere,
     )
     database = Database.open(settings.database_url)  # connects with the first use: never
     context = build_context(settings, database, Sealing(nowhere, []), SystemClock())

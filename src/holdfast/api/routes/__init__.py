@@ -5,7 +5,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from holdfast.api.routes import audit, auth, oidc, roles, system_public, tokens, users
+from holdfast.api.routes import (
+    audit,
+    auth,
+    backups,
+    groups,
+    logs,
+    oidc,
+    overview,
+    platforms,
+    repositories,
+    restores,
+    roles,
+    system_public,
+    tokens,
+    users,
+    vms,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
@@ -15,4 +31,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     audit.router,
     system_public.router,
+    overview.router,
+    platforms.router,
+    vms.router,
+    groups.router,
+    repositories.router,
+    backups.router,
+    restores.router,
+    logs.router,
 )

@@ -1,0 +1,182 @@
+"""Adding a repository, looking at it, measuring it: what the routes do with the storage itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.api.context import ServiceContext
+from holdfast.api.schemas.repositories import RepositoryTarget, RepositoryTest
+from holdfast.api.secrets import RepositorySecret, credential_of, store_options
+from holdfast.catalog import repositories
+from holdfast.catalog.notices import announce
+from holdfast.catalog.points import refresh_points
+from holdfast.core.errors import HoldfastError, InvalidInput
+from holdfast.repository import (
+    Repository,
+    StoreOptions,
+    is_s3_url,
+    new_store,
+    open_store,
+    read_config,
+)
+from holdfast.repository.errors import NotARepository
+from holdfast.repository.store.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageFigures:
+    used_bytes: int
+    """Of the repository's objects."""
+    total_bytes: int | None
+    """Of the file system it is on; None for a bucket, which has no size."""
+    available_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a repository is or shall be, checked."""
+
+    location: str
+    settings: dict[str, object]
+    s3_secret_key: str
+
+    def options(self, context: ServiceContext) -> StoreOptions:
+        cache = str(context.settings.cache_root)
+        return store_options(self.settings, self.s3_secret_key, cache)
+
+
+def checked_target(body: RepositoryTarget) -> Target:
+    """Raises InvalidInput."""
+    if is_s3_url(body.location):
+        if body.s3 is None or body.s3.secret_access_key is None:
+            raise InvalidInput(what="repository", problem="a bucket needs its S3 credentials")
+        settings: dict[str, object] = {
+            "endpoint": body.s3.endpoint,
+            "region": body.s3.region,
+            "access_key_id": body.s3.access_key_id,
+            "allow_http": body.s3.allow_http,
+        }
+        secret = body.s3.secret_access_key.get_secret_value()
+        return Target(location=body.location.rstrip("/"), settings=settings, s3_secret_key=secret)
+    if body.s3 is not None:
+        raise InvalidInput(what="repository", problem="S3 credentials go with an s3:// location")
+    if not body.location.startswith("/") or "\0" in body.location:
+        raise InvalidInput(what="repository", problem="write the folder as an absolute path")
+    return Target(location=os.path.normpath(body.location), settings={}, s3_secret_key="")
+
+
+def try_target(target: Target, context: ServiceContext) -> RepositoryTest:
+    """What is at a location, without leaving anything there."""
+    try:
+        store = open_store(target.location, target.options(context))
+        read_config(store)
+    except NotARepository:
+        return _try_empty(target, context)
+    except HoldfastError as error:
+        return RepositoryTest(ok=False, exists=False, message=error.message, hint=error.advice)
+    total, available = disk_space(target.location)
+    return RepositoryTest(
+        ok=True,
+        exists=True,
+        message="a repository is there; it can be added with its passphrase",
+        total_bytes=total,
+        available_bytes=available,
+    )
+
+
+def _try_empty(target: Target, context: ServiceContext) -> RepositoryTest:
+    place = Path(target.location)
+    if is_s3_url(target.location):
+        try:
+            new_store(target.location, target.options(context))
+        except HoldfastError as error:
+            return RepositoryTest(ok=False, exists=False, message=error.message, hint=error.advice)
+    else:
+        if place.is_dir() and any(place.iterdir()):
+            return RepositoryTest(
+                ok=False,
+                exists=False,
+                message=f"{place} is not empty and holds no repository",
+                hint="Choose an empty or new folder",
+            )
+        parent = next(folder for folder in (place, *place.parents) if folder.is_dir())
+        if not os.access(parent, os.W_OK):
+            return RepositoryTest(
+                ok=False,
+                exists=False,
+                message=f"{parent} cannot be written to",
+                hint="Give the service's user the right to write there",
+            )
+    total, available = disk_space(target.location)
+    return RepositoryTest(
+        ok=True,
+        exists=False,
+        message="a new repository can be made there",
+        total_bytes=total,
+        available_bytes=available,
+    )
+
+
+def create_or_open(
+    target: Target, mode: str, secret: RepositorySecret, context: ServiceContext
+) -> tuple[Repository, str | None]:
+    """The repository, and its recovery kit when it was made now. Raises what creating or opening
+    raises; a repository that was made stays when what follows fails, and can be added by `open`."""
+    credential = credential_of(secret.passphrase)
+    if mode == "create":
+        store: ObjectStore = new_store(target.location, target.options(context))
+        return Repository.create(store, credential)
+    store = open_store(target.location, target.options(context))
+    return Repository.open(store, credential), None
+
+
+def refresh(context: ServiceContext, repository_id: str) -> int:
+    """Read all points again and measure; how many points there are. Raises what opening raises,
+    after the repository was noted as offline."""
+    with context.database.reading() as session:
+        row = repositories.find_repository(session, repository_id)
+    try:
+        opened = context.repositories.get(row)
+        points = opened.points()
+        figures = measure(opened)
+    except HoldfastError as error:
+        with context.database.writing() as session:
+            found = repositories.find_repository(session, repository_id)
+            repositories.record_offline(found, error.message, context.clock)
+            announce(session, "repository", repository_id, "changed", clock=context.clock)
+        raise
+    with context.database.writing() as session:
+        found = repositories.find_repository(session, repository_id)
+        done = refresh_points(session, found, points, context.clock)
+        repositories.record_storage(
+            session,
+            found,
+            used_bytes=figures.used_bytes,
+            total_bytes=figures.total_bytes,
+            available_bytes=figures.available_bytes,
+            clock=context.clock,
+        )
+        announce(session, "repository", repository_id, "changed", clock=context.clock)
+    return done.total
+
+
+def measure(repository: Repository) -> StorageFigures:
+    """By the sizes of its objects."""
+    used = sum(info.size_bytes for info in repository.store.list(""))
+    total, available = disk_space(repository.location)
+    return StorageFigures(used_bytes=used, total_bytes=total, available_bytes=available)
+
+
+def disk_space(location: str) -> tuple[int | None, int | None]:
+    """Size and free space of the file system; None for a bucket."""
+    if is_s3_url(location):
+        return None, None
+    candidates: Sequence[Path] = (Path(location), *Path(location).parents)
+    folder = next((path for path in candidates if path.is_dir()), None)
+    if folder is None:
+        return None, None
+    status = os.statvfs(folder)
+    return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
