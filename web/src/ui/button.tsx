@@ -142,3 +142,42 @@ export function IconButton({
     </button>
   );
 }
+
+export interface RowActionProps {
+  icon: Icon;
+  label: string;
+  /** The row it belongs to, for screen readers. */
+  of: string;
+  onClick: () => void;
+  disabledReason?: string | null | undefined;
+}
+
+/** An action of a table row: an icon, with its word where the table is wide enough. */
+export function RowAction({
+  icon: IconComponent,
+  label,
+  of,
+  onClick,
+  disabledReason,
+}: RowActionProps) {
+  return (
+    <button
+      type="button"
+      aria-label={`${label} ${of}`}
+      title={disabledReason ? `${label}: ${disabledReason}` : label}
+      aria-disabled={disabledReason ? true : undefined}
+      className={cx(
+        "inline-flex h-7 flex-none items-center gap-1.5 whitespace-nowrap rounded-md px-1.5 text-xs font-medium",
+        disabledReason
+          ? "cursor-not-allowed text-ink-3 opacity-50"
+          : "text-ink-2 hover:bg-sunken hover:text-ink",
+      )}
+      onClick={() => {
+        if (!disabledReason) onClick();
+      }}
+    >
+      <IconComponent className="size-4" aria-hidden />
+      <span className="hidden @4xl:inline">{label}</span>
+    </button>
+  );
+}

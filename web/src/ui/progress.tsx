@@ -80,7 +80,7 @@ export function PartsBar({ parts, label }: { parts: Part[]; label: string }) {
     <div>
       <div
         role="img"
-        aria-label={`${label}: ${parts.map((part) => `${part.name} ${percent((100 * part.value) / total)}`).join(", ")}`}
+        aria-label={`${label}: ${parts.map((part) => `${part.name} ${Math.round((100 * part.value) / total)}%`).join(", ")}`}
         className="flex h-2 gap-px overflow-hidden rounded-full bg-sunken"
       >
         {parts.map((part) => (
@@ -97,7 +97,7 @@ export function PartsBar({ parts, label }: { parts: Part[]; label: string }) {
           <li key={part.name} className="inline-flex items-center gap-1.5" title={part.title}>
             <span className={cx("size-2 rounded-sm", part.className)} aria-hidden />
             {part.name}{" "}
-            <span className="tabular-nums text-ink">{percent((100 * part.value) / total)}</span>
+            <span className="tabular-nums text-ink">{Math.round((100 * part.value) / total)}%</span>
           </li>
         ))}
       </ul>

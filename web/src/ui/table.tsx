@@ -21,7 +21,7 @@ export interface Column<Row> {
   align?: "left" | "right";
   /** Tailwind width, e.g. `w-40`; the widest column goes without. */
   width?: string;
-  /** Hidden below this width of the screen. */
+  /** Hidden while the table is narrower than 28, 42, 56 or 72 rem: panels beside it count. */
   from?: "sm" | "md" | "lg" | "xl";
   /** Shown to screen readers only. */
   hideTitle?: boolean;
@@ -66,10 +66,10 @@ export interface DataTableProps<Row> {
 }
 
 const FROM = {
-  sm: "hidden sm:table-cell",
-  md: "hidden md:table-cell",
-  lg: "hidden lg:table-cell",
-  xl: "hidden xl:table-cell",
+  sm: "hidden @md:table-cell",
+  md: "hidden @2xl:table-cell",
+  lg: "hidden @4xl:table-cell",
+  xl: "hidden @6xl:table-cell",
 } as const;
 
 /** A table over one page of a list. Sorting, filtering and paging happen on the server. */
@@ -88,7 +88,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
     );
   }
   return (
-    <div className="scroll-thin relative overflow-x-auto">
+    <div className="scroll-thin @container relative overflow-x-auto">
       {props.refreshing && (
         <span
           className="absolute inset-x-0 top-0 z-20 h-0.5 overflow-hidden"
@@ -174,7 +174,7 @@ function HeadCell<Row>({
         <button
           type="button"
           className={cx(
-            "group inline-flex items-center gap-0.5 rounded hover:text-ink",
+            "group inline-flex items-center gap-0.5 rounded align-middle hover:text-ink",
             active && "text-ink",
             column.align === "right" && "flex-row-reverse",
           )}

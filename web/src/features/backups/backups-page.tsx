@@ -1,0 +1,261 @@
+"use client";
+
+import { useQuery } from "@tanstack/react-query";
+import { useRouter } from "next/navigation";
+import {
+  HiOutlineDatabase,
+  HiOutlineFolderOpen,
+  HiOutlineRefresh,
+  HiOutlineSave,
+  HiOutlineXCircle,
+} from "react-icons/hi";
+import { api, failureOf, type Schemas, take } from "@/api-client";
+import { RunBadge, type RunBrief, RunProgressLine } from "@/features/runs/run-state";
+import { useRunActions } from "@/features/runs/runs-table";
+import { useDenied } from "@/features/session/session";
+import { repositoriesQuery } from "@/features/settings/repositories/queries";
+import { useSelectedVm } from "@/features/vms/selection";
+import { Button, RowAction } from "@/ui/button";
+import { Card } from "@/ui/card";
+import { FilterSelect, SearchField } from "@/ui/field";
+import { words } from "@/ui/format";
+import { Page, PageHeader, Toolbar } from "@/ui/page";
+import { Pager } from "@/ui/pager";
+import { type Column, DataTable } from "@/ui/table";
+import { useSearchText, useUrlState } from "@/ui/url-state";
+import { usePages } from "@/ui/use-pages";
+import { Ago } from "@/ui/values";
+import { useStartBackup } from "./start-backup";
+
+type Job = Schemas["BackupJob"];
+
+/** A backup as a run, for what shows progress of any run. */
+export function runOf(job: Job): RunBrief {
+  return { ...job, kind: "backup", state: job.status } as unknown as RunBrief;
+}
+
+export function BackupsPage() {
+  const start = useStartBackup();
+  const mayBackUp = useDenied("backup.run");
+  const mayBrowse = useDenied("files.read");
+  return (
+    <Page>
+      <PageHeader
+        title="Backups"
+        description="Backup operations and recovery"
+        actions={
+          <>
+            <Button icon={HiOutlineDatabase} href="/settings/repositories">
+              Repositories
+            </Button>
+            <Button icon={HiOutlineFolderOpen} href="/backups/restore" disabledReason={mayBrowse}>
+              Browse Files
+            </Button>
+            <Button
+              icon={HiOutlineSave}
+              variant="primary"
+              onClick={() => start.ask()}
+              disabledReason={mayBackUp}
+            >
+              Start Backup
+            </Button>
+          </>
+        }
+      />
+      <Card flush>
+        <BackupJobsList />
+      </Card>
+    </Page>
+  );
+}
+
+function BackupJobsList() {
+  const { get, set } = useUrlState();
+  const [text, setText, name] = useSearchText();
+  const [, select] = useSelectedVm();
+  const router = useRouter();
+  const start = useStartBackup();
+  const mayBackUp = useDenied("backup.run");
+  const { cancel, retry } = useRunActions();
+  const repositories = useQuery(repositoriesQuery());
+  const filter = {
+    vm_name: name || undefined,
+    backup_type: get("type") || undefined,
+    status: get("status") || undefined,
+    repository_id: get("repository") || undefined,
+  };
+  const filtered = Object.values(filter).some(Boolean);
+  const list = usePages({
+    key: ["backups", "list", filter],
+    fetchPage: async (limit, cursor) => {
+      const page = await take(
+        api.GET("/api/v1/backup/list", {
+          params: { query: { ...filter, limit, cursor } as never },
+        }),
+      );
+      return { items: page.backups, total: page.total, next_cursor: page.next_cursor ?? null };
+    },
+  });
+  const clear = () => {
+    setText("");
+    set({ q: null, type: null, status: null, repository: null });
+  };
+  const columns: Column<Job>[] = [
+    {
+      key: "vm",
+      title: "VM Name",
+      cell: (job) => (
+        <span className="block truncate font-medium" title={job.vm_name}>
+          {job.vm_name}
+        </span>
+      ),
+    },
+    {
+      key: "type",
+      title: "Backup Type",
+      width: "w-28",
+      from: "md",
+      cell: (job) => words(job.backup_type),
+    },
+    {
+      key: "repository",
+      title: "Repository",
+      width: "w-36",
+      from: "lg",
+      cell: (job) => job.repository_name || "–",
+    },
+    {
+      key: "status",
+      title: "Status",
+      width: "w-28",
+      cell: (job) => <RunBadge state={job.status} title={job.error_message ?? undefined} />,
+    },
+    {
+      key: "progress",
+      title: "Progress",
+      width: "w-44",
+      from: "sm",
+      cell: (job) => <Progressed job={job} />,
+    },
+    {
+      key: "started",
+      title: "Started",
+      width: "w-28",
+      from: "md",
+      cell: (job) => <Ago time={job.started_at ?? job.created_at} />,
+    },
+    {
+      key: "actions",
+      title: "Actions",
+      width: "w-24 @4xl:w-44",
+      align: "right",
+      cell: (job) => (
+        <span className="inline-flex gap-0.5">
+          {job.can_cancel && (
+            <RowAction
+              icon={HiOutlineXCircle}
+              label="Cancel"
+              of={job.vm_name}
+              onClick={() => cancel.mutate(job.id)}
+              disabledReason={mayBackUp}
+            />
+          )}
+          {job.can_retry && (
+            <RowAction
+              icon={HiOutlineRefresh}
+              label="Retry"
+              of={job.vm_name}
+              onClick={() => retry.mutate(job.id)}
+              disabledReason={mayBackUp}
+            />
+          )}
+          {job.can_browse && (
+            <RowAction
+              icon={HiOutlineFolderOpen}
+              label="Files"
+              of={job.vm_name}
+              onClick={() => router.push(`/backups/restore?backup=${encodeURIComponent(job.id)}`)}
+            />
+          )}
+        </span>
+      ),
+    },
+  ];
+  return (
+    <>
+      <Toolbar>
+        <SearchField
+          label="VM name"
+          value={text}
+          onChange={setText}
+          className="min-w-44 flex-1 sm:max-w-72"
+        />
+        <FilterSelect
+          label="Status"
+          value={get("status")}
+          onChange={(value) => set({ status: value })}
+          options={["pending", "running", "completed", "failed", "cancelled"].map((value) => ({
+            value,
+            label: words(value),
+          }))}
+        />
+        <FilterSelect
+          label="Type"
+          value={get("type")}
+          onChange={(value) => set({ type: value })}
+          options={["full", "incremental"].map((value) => ({ value, label: words(value) }))}
+        />
+        {(repositories.data?.total ?? 0) > 1 && (
+          <FilterSelect
+            label="Repository"
+            value={get("repository")}
+            onChange={(value) => set({ repository: value })}
+            options={(repositories.data?.repositories ?? []).map((one) => ({
+              value: one.id,
+              label: one.name,
+            }))}
+          />
+        )}
+        {filtered && (
+          <Button size="xs" variant="ghost" onClick={clear}>
+            Clear
+          </Button>
+        )}
+      </Toolbar>
+      <DataTable
+        what="backups"
+        columns={columns}
+        rows={list.rows}
+        rowKey={(job) => job.id}
+        onOpen={(job) => job.vm_id && select(job.vm_id)}
+        failure={list.error ? failureOf(list.error) : null}
+        onRetry={() => list.refetch()}
+        filtered={filtered}
+        onClearFilters={clear}
+        refreshing={list.refreshing}
+        empty={{
+          title: "No backups yet",
+          text: "Every backup, running or done, is listed here.",
+          action: (
+            <Button variant="primary" onClick={() => start.ask()} disabledReason={mayBackUp}>
+              Start Backup
+            </Button>
+          ),
+        }}
+      />
+      <Pager {...list.pager} />
+    </>
+  );
+}
+
+function Progressed({ job }: { job: Job }) {
+  if (job.status === "running" || job.status === "pending")
+    return <RunProgressLine run={runOf(job)} />;
+  if (job.status === "failed")
+    return (
+      <span className="block truncate text-ink-3" title={job.error_message ?? undefined}>
+        {job.error_message}
+      </span>
+    );
+  return <span className="text-ink-3">{job.status === "completed" ? "Done" : "–"}</span>;
+}

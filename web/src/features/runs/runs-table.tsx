@@ -1,0 +1,158 @@
+"use client";
+
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useRouter } from "next/navigation";
+import { HiOutlineRefresh, HiOutlineXCircle } from "react-icons/hi";
+import { api, failureOf, take } from "@/api-client";
+import { useDenied } from "@/features/session/session";
+import { RowAction } from "@/ui/button";
+import { Pager } from "@/ui/pager";
+import { type Column, DataTable } from "@/ui/table";
+import { useToast } from "@/ui/toast";
+import { usePages } from "@/ui/use-pages";
+import { Ago, Duration } from "@/ui/values";
+import { kindWords, RunBadge, type RunBrief, RunProgressLine } from "./run-state";
+
+export function useRunActions() {
+  const client = useQueryClient();
+  const toast = useToast();
+  const settled = () => {
+    for (const key of ["runs", "backups", "vms", "overview", "monitoring"])
+      void client.invalidateQueries({ queryKey: [key] });
+  };
+  const cancel = useMutation({
+    mutationFn: (id: string) =>
+      take(api.POST("/api/v1/runs/{run_id}/cancel", { params: { path: { run_id: id } } })),
+    onSuccess: () => toast({ tone: "info", title: "The run is being cancelled" }),
+    onError: (error) =>
+      toast({ tone: "bad", title: "It could not be cancelled", text: failureOf(error).detail }),
+    onSettled: settled,
+  });
+  const retry = useMutation({
+    mutationFn: (id: string) =>
+      take(api.POST("/api/v1/runs/{run_id}/retry", { params: { path: { run_id: id } } })),
+    onSuccess: () => toast({ tone: "ok", title: "It was queued again" }),
+    onError: (error) =>
+      toast({ tone: "bad", title: "It could not be queued again", text: failureOf(error).detail }),
+    onSettled: settled,
+  });
+  return { cancel, retry };
+}
+
+/** Runs of one VM, or all. */
+export function RunsTable({ vmId, state }: { vmId?: string; state?: RunBrief["state"] }) {
+  const router = useRouter();
+  const mayRun = useDenied("backup.run");
+  const { cancel, retry } = useRunActions();
+  const list = usePages({
+    key: ["runs", "list", vmId, state],
+    fetchPage: (limit, cursor) =>
+      take(
+        api.GET("/api/v1/runs", {
+          params: { query: { limit, cursor, vm_id: vmId, state } as never },
+        }),
+      ),
+    pageSize: 25,
+  });
+  const columns: Column<RunBrief>[] = [
+    {
+      key: "kind",
+      title: "What",
+      cell: (run) => <span className="font-medium">{kindWords(run.kind)}</span>,
+    },
+    ...(vmId
+      ? []
+      : [{ key: "vm", title: "Virtual machine", cell: (run: RunBrief) => run.vm_name || "–" }]),
+    {
+      key: "state",
+      title: "Status",
+      width: "w-40",
+      cell: (run) =>
+        run.state === "running" || run.state === "pending" ? (
+          <RunProgressLine run={run} />
+        ) : (
+          <RunBadge state={run.state} title={run.error_message ?? undefined} />
+        ),
+    },
+    {
+      key: "created",
+      title: "Started",
+      width: "w-28",
+      from: "sm",
+      cell: (run) => <Ago time={run.started_at ?? run.created_at} />,
+    },
+    {
+      key: "took",
+      title: "Took",
+      width: "w-28",
+      align: "right",
+      from: "md",
+      cell: (run) => (
+        <Duration
+          seconds={
+            run.started_at && run.completed_at
+              ? (Date.parse(run.completed_at) - Date.parse(run.started_at)) / 1000
+              : null
+          }
+        />
+      ),
+    },
+    {
+      key: "error",
+      title: "Message",
+      from: "md",
+      cell: (run) => (
+        <span className="block truncate text-ink-3" title={run.error_message ?? undefined}>
+          {run.error_message ?? ""}
+        </span>
+      ),
+    },
+    {
+      key: "actions",
+      title: "Actions",
+      hideTitle: true,
+      width: "w-20 @4xl:w-24",
+      align: "right",
+      cell: (run) =>
+        run.state === "failed" ? (
+          <RowAction
+            icon={HiOutlineRefresh}
+            label="Retry"
+            of={kindWords(run.kind)}
+            onClick={() => retry.mutate(run.id)}
+            disabledReason={mayRun}
+          />
+        ) : run.state === "running" || run.state === "pending" ? (
+          <RowAction
+            icon={HiOutlineXCircle}
+            label="Cancel"
+            of={kindWords(run.kind)}
+            onClick={() => cancel.mutate(run.id)}
+            disabledReason={mayRun}
+          />
+        ) : null,
+    },
+  ];
+  return (
+    <>
+      <DataTable
+        what="runs"
+        columns={columns}
+        rows={list.rows}
+        rowKey={(run) => run.id}
+        failure={list.error ? failureOf(list.error) : null}
+        onRetry={() => list.refetch()}
+        refreshing={list.refreshing}
+        onOpen={(run) =>
+          router.push(
+            run.kind === "backup"
+              ? `/backups/${encodeURIComponent(run.id)}`
+              : `/logs?run=${encodeURIComponent(run.id)}`,
+          )
+        }
+        empty={{ title: "No runs yet", text: "Backups, restores and maintenance are listed here." }}
+      />
+      <Pager {...list.pager} />
+    </>
+  );
+}
