@@ -354,12 +354,15 @@ class TestBeginStillUnderWay:
                 target=lambda: delete_checkpoint(vm.domain, driver.platform, name), daemon=True
             )
             delete.start()
-            # As long as libvirt may take to look at the request; it waits for QEMU like the other.
-            delete.join(2)
+            # It finds nothing that is complete. A request to delete would wait for QEMU, as the
+            # begin does, and be looked at first when QEMU goes on.
+            delete.join(20)
+            left_alone = not delete.is_alive()
         finally:
             os.kill(vm.pid, signal.SIGCONT)
         delete.join(40)
         begin.join(40)
+        assert left_alone, "libvirt was asked to delete it"
         assert vm.has_job(), "libvirtd did not survive"
         assert vm.checkpoints() == {name}
         delete_checkpoint(vm.domain, driver.platform, name)
