@@ -14,7 +14,7 @@ packages=(
     linux-image-cloud-amd64 busybox-static qemu-guest-agent cpio zstd  # the demo's guest
     e2fsprogs xfsprogs btrfs-progs ntfs-3g dosfstools mtools gdisk parted lvm2  # test disks
     chromium fonts-inter                              # tests of the dashboard
-    swtpm swtpm-tools ovmf strace git make            # tests
+    swtpm swtpm-tools ovmf strace git make postgresql # tests
 )
 [ "${1:-}" = "--bench" ] && packages=(borgbackup restic virtnbdbackup)
 

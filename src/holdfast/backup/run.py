@@ -18,7 +18,7 @@ from holdfast.core.clock import Clock, SystemClock
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.ids import uuid7
-from holdfast.core.progress import Progress, ProgressSink, SilentProgress
+from holdfast.core.progress import DiskProgress, Progress, ProgressSink, SilentProgress
 from holdfast.hypervisors.driver import (
     Capture,
     CaptureRequest,
@@ -55,6 +55,8 @@ class BackupResult:
     duration_s: float
     suspects: Sequence[str] = field(default=())
     """Points that this run found to be in doubt."""
+    adopted: bool = False
+    """An earlier attempt of the same run had committed the point; nothing was captured now."""
 
     @property
     def read_bytes(self) -> int:
@@ -70,9 +72,17 @@ def back_up_vm(
     options: BackupOptions | None = None,
     progress: ProgressSink | None = None,
     clock: Clock | None = None,
+    run_id: str | None = None,
+    on_plan: Callable[[Sequence[DiskPlan]], None] | None = None,
 ) -> BackupResult:
     """Returns after the point is durable. On any error nothing of the run is visible and the VM
-    is as it was. Raises the errors of driver and repository as they are."""
+    is as it was. Raises the errors of driver and repository as they are.
+
+    `run_id` (a UUID) names a run that may have been attempted before: a point that an attempt
+    committed before it was killed is taken for the result, so that a run makes one point at most.
+    What is created on the hypervisor bears a name of its own for each attempt. `on_plan` hears
+    what will be read before bytes move.
+    """
     run = _Run(
         driver=driver,
         vm=vm,
@@ -81,9 +91,16 @@ def back_up_vm(
         options=options or BackupOptions(),
         progress=progress or SilentProgress(),
         clock=clock or SystemClock(),
+        run_id=run_id,
+        on_plan=on_plan,
     )
     started_s = run.clock.monotonic_s()
     with repository.begin_backup(platform=vm.platform, vm_id=vm.id, vm_name=vm.name) as session:
+        # Under the VM's lease: whoever held it before has committed or never will.
+        earlier = run.committed_before()
+        if earlier is not None:
+            seconds = run.clock.monotonic_s() - started_s
+            return BackupResult(manifest=earlier, plans=(), duration_s=seconds, adopted=True)
         manifest, plans, suspects = run.execute(session)
     return BackupResult(
         manifest=manifest,
@@ -102,14 +119,23 @@ class _Run:
     options: BackupOptions
     progress: ProgressSink
     clock: Clock
+    run_id: str | None = None
+    on_plan: Callable[[Sequence[DiskPlan]], None] | None = None
+
+    def committed_before(self) -> Manifest | None:
+        """What an earlier attempt of this run made."""
+        if self.run_id is None:
+            return None
+        points = [point.manifest for point in self._history()]
+        return next((item for item in points if item.run_id == self.run_id), None)
 
     def execute(self, session: BackupSession) -> tuple[Manifest, Sequence[DiskPlan], Sequence[str]]:
         history = self._history()
         parent = history[-1] if history else None
-        run_id = str(uuid7(self.clock))
+        attempt_id = str(uuid7(self.clock))
         self.progress.update(Progress(phase="taking the instant"))
         request = CaptureRequest(
-            run_id=run_id,
+            run_id=attempt_id,
             repository_id=self.repository.id,
             parent_tokens=_tokens(parent),
             cancel=self.cancel,
@@ -119,8 +145,10 @@ class _Run:
         with self.driver.capture(self.vm, request) as capture:
             failpoint("backup.after_snapshot")
             backups = self._plan(session, capture, parent)
+            if self.on_plan is not None:
+                self.on_plan([backup.plan for backup in backups])
             suspects = self._move_bytes(backups, history)
-            manifest = self._manifest(session, capture, backups, parent, run_id)
+            manifest = self._manifest(session, capture, backups, parent, self.run_id or attempt_id)
             self.progress.update(Progress(phase="committing"))
             capture.check()
             self.cancel.check()
@@ -268,14 +296,23 @@ class _Reporter:
         self._total = total
 
     def __call__(self, outcome: DiskOutcome) -> None:
-        done = min(outcome.done_bytes, self._backup.plan.planned_bytes)
+        plan = self._backup.plan
+        done = min(outcome.done_bytes, plan.planned_bytes)
         self._sink.update(
             Progress(
-                phase=f"reading {self._backup.plan.disk.key}",
+                phase=f"reading {plan.disk.key}",
                 done_bytes=self._done + done,
                 total_bytes=self._total,
                 read_bytes=outcome.read_bytes,
                 stored_bytes=outcome.stored_bytes,
+                disk=DiskProgress(
+                    key=plan.disk.key,
+                    size_bytes=plan.disk.size_bytes,
+                    done_bytes=done,
+                    total_bytes=plan.planned_bytes,
+                    read_bytes=outcome.read_bytes,
+                    stored_bytes=outcome.stored_bytes,
+                ),
             )
         )
 

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from holdfast.capture.plan import ChunkRange
+from holdfast.core.busy_time import BUSY, Activity
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.memory import page_area
 from holdfast.core.units import MIB
@@ -132,7 +133,12 @@ class _Reading:
         offset = batch.start * self._chunk_bytes
         length = min(batch.count * self._chunk_bytes, self._size_bytes - offset)
         view = buffer[:length]
-        reader.pread_into(offset, view)
+        with BUSY.measure(Activity.SOURCE):
+            reader.pread_into(offset, view)
+        with BUSY.measure(Activity.CPU):
+            self._hand_on(batch, view)
+
+    def _hand_on(self, batch: _Batch, view: memoryview) -> None:
         for number in range(batch.count):
             start = number * self._chunk_bytes
             chunk = view[start : start + self._chunk_bytes]

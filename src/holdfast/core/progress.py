@@ -8,6 +8,19 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskProgress:
+    """One disk's part of it, in bytes."""
+
+    key: str
+    size_bytes: int
+    done_bytes: int
+    total_bytes: int
+    """What `done_bytes` will be at the end."""
+    read_bytes: int = 0
+    stored_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One look at a running operation. All counts only grow within a phase."""
 
@@ -21,6 +34,8 @@ class Progress:
     """Bytes read from the source."""
     stored_bytes: int = 0
     """Bytes that became new in the repository, after compression."""
+    disk: DiskProgress | None = None
+    """The disk that is being worked on; the others stay as they were told last."""
 
 
 class ProgressSink(Protocol):

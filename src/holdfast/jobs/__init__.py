@@ -1,6 +1,7 @@
 """Durable runs: queued in the catalogue, carried out by workers, each in a process of its own.
 
-`engine.py` is the only module that knows the durable-execution library. A worker takes a run, takes
-its places in limited resources, starts a mover (`mover/`) and writes what it reports; the mover
-moves the bytes and never sees the catalogue.
+Whoever asks for runs enters at `queueing.Jobs`. A worker (`worker.Worker`) takes the run whose turn
+it is, together with its places in limited resources (`catalog.resources`), and starts an attempt
+(`attempt.py`): a mover (`mover/`) moves the bytes and never sees the catalogue; the attempt writes
+what it reports. Nothing is imported here: movers start without a database's libraries.
 """

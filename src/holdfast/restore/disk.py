@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from holdfast.core.busy_time import BUSY, Activity
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.clock import SystemClock
 from holdfast.core.memory import page_area
-from holdfast.core.progress import Progress, ProgressSink, SilentProgress
+from holdfast.core.progress import DiskProgress, Progress, ProgressSink, SilentProgress
 from holdfast.core.units import KIB, MIB
 from holdfast.repository import DiskRecord, Repository
 from holdfast.repository.errors import ObjectDamaged
@@ -107,6 +108,7 @@ class _Copy:
         self._failed = threading.Event()
         self._errors: list[BaseException] = []
         self.written_bytes = 0
+        self._done_bytes = 0
 
     def run(self, workers: int) -> None:
         threads = [
@@ -136,6 +138,7 @@ class _Copy:
         with self._lock:
             return list(itertools.islice(self._source, most))
 
+    @BUSY.measure(Activity.CPU)
     def _copy(self, batch: list[tuple[int, bytes]], area: memoryview, writer: TargetWriter) -> None:
         slots: dict[bytes, list[int]] = {}
         for slot, (_, chunk_id) in enumerate(batch):
@@ -150,13 +153,20 @@ class _Copy:
             self._write(writer, batch[first][0], area, first, last)
             for first, last in _stretches(batch, filled)
         )
+        size = self._disk.size_bytes
         with self._lock:
             self.written_bytes += written
+            # Other threads' batches may lie before this one: the furthest counts.
+            done = min((batch[-1][0] + 1) * self._chunk_bytes, size)
+            self._done_bytes = done = max(done, self._done_bytes)
             self._progress.update(
                 Progress(
                     phase=f"restoring {self._disk.key}",
-                    done_bytes=min((batch[-1][0] + 1) * self._chunk_bytes, self._disk.size_bytes),
-                    total_bytes=self._disk.size_bytes,
+                    done_bytes=done,
+                    total_bytes=size,
+                    disk=DiskProgress(
+                        key=self._disk.key, size_bytes=size, done_bytes=done, total_bytes=size
+                    ),
                 )
             )
 
@@ -202,7 +212,8 @@ class _Copy:
         offset = index * self._chunk_bytes
         written = 0
         for begin, end in data_runs(view):
-            writer.write(offset + begin, view[begin:end])
+            with BUSY.measure(Activity.SOURCE):
+                writer.write(offset + begin, view[begin:end])
             written += end - begin
         return written
 

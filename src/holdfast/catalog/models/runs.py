@@ -62,6 +62,8 @@ class Run(Base):
     """Per disk: key, mode, reason, planned_bytes, size_bytes."""
     disks: Mapped[list[Any]]
     """Per disk: key, size_bytes, done_bytes, total_bytes, read_bytes, stored_bytes, state."""
+    percent: Mapped[float] = mapped_column(default=0.0)
+    """Never goes back within an attempt, not even when it turns out that more must be read."""
     done_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     total_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     read_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -80,6 +82,8 @@ class Run(Base):
     error_hint: Mapped[str] = mapped_column(Text, default="")
     error_retry: Mapped[str] = mapped_column(String(10), default="")
     """`never`, `later` or `now`, of the last failed attempt."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Attempts that failed by themselves; not those whose worker died or was stopped."""
 
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]

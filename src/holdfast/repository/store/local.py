@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from holdfast.core.busy_time import BUSY, Activity
 from holdfast.core.errors import HoldfastError, OutOfSpace
 from holdfast.core.failpoints import failpoint
 from holdfast.core.units import MIB
@@ -53,6 +54,7 @@ class LocalStore:
         except OSError as error:
             raise self._problem(error) from error
 
+    @BUSY.measure(Activity.REPOSITORY)
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
         final = Path(self._path(key))
         temporary = final.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
@@ -80,6 +82,7 @@ class LocalStore:
         except OSError as error:
             raise self._problem(error, key) from error
 
+    @BUSY.measure(Activity.REPOSITORY)
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         try:
             descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)

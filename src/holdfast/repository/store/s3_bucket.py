@@ -25,6 +25,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as Client
 
+from holdfast.core.busy_time import BUSY, Activity
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.core.units import MIB
 from holdfast.repository.errors import (
@@ -211,6 +212,7 @@ class Bucket:
             # Not `from`: obstore repeats answers in full, and some hold signed headers.
             raise self._error(failed, name) from None
 
+    @BUSY.measure(Activity.NETWORK)
     def _request(self, act: Callable[[], _T], *, is_head: bool = False) -> _T:
         attempts = Attempts(self._policy, answered=self._answered)
         try:

@@ -1,0 +1,65 @@
+"""What can go wrong with a run beside what the data path raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.core.errors import Category, HoldfastError, Retry
+
+
+@dataclass(kw_only=True, eq=False)
+class MoverDied(HoldfastError):
+    code = "mover_died"
+    retry = Retry.LATER
+    template = "the process that moved the bytes ended without a word (exit status {status})"
+    hint = "The worker's log has its last lines; a killed process is often one without memory"
+    status: int
+
+
+@dataclass(kw_only=True, eq=False)
+class InternalError(HoldfastError):
+    code = "internal"
+    template = "a fault of Holdfast itself: {problem}"
+    hint = "The worker's log has the details; please report it"
+    problem: str
+
+
+@dataclass(kw_only=True, eq=False)
+class DamageFound(HoldfastError):
+    code = "damage_found"
+    category = Category.INTEGRITY
+    template = "{problems} problem(s) found in {location}"
+    hint = "The run's log lists them; back up again, then verify, and see what the runbook says"
+    location: str
+    problems: int
+
+
+@dataclass(kw_only=True, eq=False)
+class PlanChanged(HoldfastError):
+    code = "plan_changed"
+    category = Category.CONFLICT
+    template = "{confirmed} points were confirmed to be deleted, and {points} would be by now"
+    hint = "Nothing was deleted; look at the preview again"
+    confirmed: int
+    points: int
+
+
+@dataclass(kw_only=True, eq=False)
+class WorkerRunning(HoldfastError):
+    code = "worker_running"
+    category = Category.CONFLICT
+    template = "a worker called {name} runs on this host already"
+    hint = "Give this one another name with --name"
+    name: str
+
+
+@dataclass(kw_only=True, eq=False)
+class GoneFromCatalogue(HoldfastError):
+    """A run outlives what it was about."""
+
+    code = "gone_from_catalogue"
+    category = Category.NOT_FOUND
+    retry = Retry.NEVER
+    template = "the {what} of this run was removed"
+    hint = "Add it again and start a new run"
+    what: str

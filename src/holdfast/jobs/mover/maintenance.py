@@ -1,0 +1,156 @@
+"""What keeps a repository in order: check, verify, prune, compact, delete one point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from holdfast.core.errors import InvalidInput
+from holdfast.jobs.errors import DamageFound, PlanChanged
+from holdfast.jobs.mover.events import Outcome
+from holdfast.jobs.mover.task import Task
+from holdfast.policy import RetentionRules
+from holdfast.repository.check import check_repository
+from holdfast.repository.compact import CompactOptions, run_compact
+from holdfast.repository.errors import PointNotFound
+from holdfast.repository.prune import DEFAULT_MAXIMUM_DELETE, PruneScope, plan_prune, run_prune
+from holdfast.repository.repository import Repository
+from holdfast.repository.verify import VerifyOptions, verify_repository
+
+_SHOWN = 100
+"""Problems that a result lists; all are counted."""
+
+
+def check(task: Task) -> Outcome:
+    repository = task.open_repository(cached=False)
+    read_data = bool(task.request.get("read_data", False))
+    report = check_repository(
+        repository, cancel=task.cancel, progress=task.reporter, read_data=read_data
+    )
+    for problem in report.problems[:_SHOWN]:
+        task.reporter.log("error", f"{problem.object}: {problem.problem}")
+    if not report.is_sound:
+        raise DamageFound(location=repository.location, problems=len(report.problems))
+    return Outcome(
+        result={
+            "sound": True,
+            "read_data": read_data,
+            "points": report.points,
+            "packs": report.packs,
+            "pack_bytes": report.pack_bytes,
+            "chunks": report.chunks,
+        }
+    )
+
+
+def verify(task: Task) -> Outcome:
+    repository = task.open_repository(cached=False)
+    days = task.request.get("not_verified_for_days")
+    options = VerifyOptions(
+        share=float(task.request.get("sample_percent") or 100) / 100,
+        not_since=None if days is None else timedelta(days=float(days)),
+    )
+    report = verify_repository(repository, options, cancel=task.cancel, progress=task.reporter)
+    for pack in report.bad_packs[:_SHOWN]:
+        task.reporter.log("error", f"{pack.key}: {pack.problem}")
+    for loss in report.losses[:_SHOWN]:
+        task.reporter.log("error", f"restore point {loss.point_id} of {loss.vm_name} is damaged")
+    if not report.is_sound:
+        raise DamageFound(location=repository.location, problems=len(report.bad_packs))
+    return Outcome(
+        result={
+            "sound": True,
+            "packs": report.packs,
+            "skipped_packs": report.skipped_packs,
+            "read_bytes": report.read_bytes,
+        }
+    )
+
+
+def prune(task: Task) -> Outcome:
+    """Apply a rule. `confirm_points` is what the preview said would go: another number now, and
+    nothing is deleted. A second attempt goes on with what is left of the first."""
+    request = task.request
+    repository = task.open_repository()
+    scope = PruneScope(
+        rules=retention_rules(request.get("rule") or {}),
+        time_zone=UTC if not request.get("time_zone") else ZoneInfo(str(request["time_zone"])),
+        vm_name=request.get("vm_name"),
+    )
+    plan = plan_prune(repository, scope, cancel=task.cancel, progress=task.reporter)
+    going, confirmed = len(plan.going), request.get("confirm_points")
+    has_changed = going > int(confirmed or 0) if task.is_resumed else going != confirmed
+    if confirmed is not None and has_changed:
+        raise PlanChanged(confirmed=int(confirmed), points=going)
+    report = run_prune(
+        repository,
+        plan,
+        maximum_delete=DEFAULT_MAXIMUM_DELETE if confirmed is None else int(confirmed),
+        cancel=task.cancel,
+        progress=task.reporter,
+    )
+    for point_id in report.deleted:
+        task.reporter.message(f"deleted restore point {point_id}")
+    for point_id, reason in report.spared.items():
+        task.reporter.log("warning", f"kept restore point {point_id} after all: {reason}")
+    result: dict[str, Any] = {"deleted": list(report.deleted), "spared": dict(report.spared)}
+    if request.get("compact", False) and report.deleted:
+        result["compact"] = _compact(task, repository)
+    return Outcome(result=result)
+
+
+def compact(task: Task) -> Outcome:
+    return Outcome(result=_compact(task, task.open_repository()))
+
+
+def delete_point(task: Task) -> Outcome:
+    point_id = str(task.request["point_id"])
+    repository = task.open_repository()
+    try:
+        repository.delete_point(point_id)
+    except PointNotFound:
+        if not task.is_resumed:
+            raise
+        # An earlier attempt deleted it and died before it could say so.
+    return Outcome(point_id=point_id, result={"deleted": [point_id]})
+
+
+def retention_rules(rule: Mapping[str, Any]) -> RetentionRules:
+    """From a request's rule. Raises InvalidInput for one that keeps nothing."""
+
+    def count(name: str) -> int:
+        return int(rule.get(name) or 0)
+
+    within = rule.get("keep_within_days")
+    age = rule.get("minimum_age_days")
+    rules = RetentionRules(
+        keep_last=count("keep_last"),
+        keep_hourly=count("keep_hourly"),
+        keep_daily=count("keep_daily"),
+        keep_weekly=count("keep_weekly"),
+        keep_monthly=count("keep_monthly"),
+        keep_yearly=count("keep_yearly"),
+        keep_within=None if within is None else timedelta(days=float(within)),
+        keep_tags=tuple(rule.get("keep_tags") or ()),
+        minimum_age=timedelta(days=1 if age is None else float(age)),
+    )
+    if rules.is_empty:
+        raise InvalidInput(what="rule", problem="it says nothing that is to be kept")
+    return rules
+
+
+def _compact(task: Task, repository: Repository) -> dict[str, Any]:
+    request, default = task.request, CompactOptions()
+    grace, fill = request.get("grace_hours"), request.get("minimum_fill_percent")
+    share = request.get("max_delete_percent")
+    options = CompactOptions(
+        grace=default.grace if grace is None else timedelta(hours=float(grace)),
+        minimum_fill=default.minimum_fill if fill is None else float(fill) / 100,
+        maximum_delete_share=default.maximum_delete_share if share is None else float(share) / 100,
+        dry_run=bool(request.get("dry_run", False)),
+    )
+    report = run_compact(repository, options, cancel=task.cancel, progress=task.reporter)
+    return asdict(report)
