@@ -23,6 +23,7 @@ import numpy as np
 
 from holdfast.catalog.database import Database
 from holdfast.catalog.models import Base, Platform, Repository, Run, Setting, VirtualMachine
+from holdfast.catalog.repository_secrets import RepositorySecret
 from holdfast.catalog.runs import FINAL
 from holdfast.core.clock import SystemClock
 from holdfast.core.ids import uuid7
@@ -30,7 +31,6 @@ from holdfast.core.units import KIB, MIB
 from holdfast.jobs.attempt import OnFinished
 from holdfast.jobs.orders import MoverSettings
 from holdfast.jobs.queueing import Jobs, RunRequest
-from holdfast.jobs.secrets import RepositorySecrets
 from holdfast.jobs.worker import Worker, WorkerSettings
 from holdfast.policy.run_states import RunKind
 from holdfast.repository import Credential, LocalStore
@@ -46,9 +46,9 @@ CLOCK = SystemClock()
 class FarmSecrets:
     """Test double of the sealed columns: every repository has the same secret."""
 
-    def repository(self, row: Repository) -> RepositorySecrets:
+    def repository(self, row: Repository) -> RepositorySecret:
         del row
-        return RepositorySecrets(passphrase=PASSPHRASE)
+        return RepositorySecret(passphrase=PASSPHRASE)
 
 
 @dataclass(kw_only=True)

@@ -17,9 +17,7 @@ def percent(run: Run) -> float:
     """100 only when it is complete."""
     if run.state == RunState.COMPLETED.value:
         return 100.0
-    if run.total_bytes <= 0:
-        return 0.0
-    return min(99.9, round(100.0 * run.done_bytes / run.total_bytes, 1))
+    return min(99.9, round(run.percent, 1))
 
 
 def bottleneck_of(run: Run) -> Bottleneck | None:

@@ -14,7 +14,7 @@ from holdfast.policy.access import VmScope
 from holdfast.policy.run_states import ACTIVE_STATES
 
 _LOOK_BACK = 256
-"""Revisions are given before their transaction commits: a lower one may become visible later."""
+"""Revisions of runs become visible in their order; this is for whoever changes one otherwise."""
 
 
 def newest_revision(session: Session) -> int:

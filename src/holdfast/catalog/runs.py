@@ -1,7 +1,7 @@
 """Runs: add, find, change. Every change goes through here, so that states move along the table of
 `policy.run_states`, each move is recorded, and each change bears a revision of its own.
 
-Enter at `add_run`, `move_run`, `request_cancel`; watch with `runs_changed_since`. Who carries runs
+Enter at `add_run`, `move_run`, `request_cancel`; watch with `catalog.changes`. Who carries runs
 out, and in what order, is in `catalog.resources`.
 """
 
@@ -241,17 +241,6 @@ def active_runs(session: Session) -> Sequence[Run]:
         select(Run)
         .where(Run.state.in_(ACTIVE))
         .order_by(Run.state.desc(), Run.priority.desc(), Run.created_at, Run.id)
-    ).all()
-
-
-def newest_revision(session: Session) -> int:
-    return session.scalar(select(func.max(Run.revision))) or 0
-
-
-def runs_changed_since(session: Session, revision: int, limit: int = 500) -> Sequence[Run]:
-    """In the order of their last change: go on from the last one's revision."""
-    return session.scalars(
-        select(Run).where(Run.revision > revision).order_by(Run.revision).limit(limit)
     ).all()
 
 

@@ -19,6 +19,7 @@ from holdfast.cli.commands import sealing as sealing_commands
 from holdfast.cli.commands import serve as serve_commands
 from holdfast.cli.commands import user as user_commands
 from holdfast.cli.commands import verify as verify_commands
+from holdfast.cli.commands import worker as worker_commands
 from holdfast.cli.runtime import current_screen
 from holdfast.cli.screen import Screen
 from holdfast.core.errors import Category, HoldfastError, InvalidInput
@@ -55,6 +56,7 @@ app.command("check")(maintenance.check)
 app.command("verify")(verify_commands.verify)
 app.command("repair")(verify_commands.repair)
 app.command("rescue")(rescue_commands.rescue)
+app.command("worker")(worker_commands.worker)
 app.command("copy")(copy_commands.copy)
 app.command("serve")(serve_commands.serve)
 app.command("demo")(demo.demo)

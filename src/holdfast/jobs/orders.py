@@ -10,6 +10,7 @@ from typing import cast
 from sqlalchemy.orm import Session
 
 from holdfast.catalog.models import Platform, Repository, Run, VirtualMachine
+from holdfast.catalog.repository_secrets import repository_access
 from holdfast.hypervisors.platforms import PlatformAddress, PlatformKind
 from holdfast.jobs.errors import GoneFromCatalogue
 from holdfast.jobs.mover.task import Order
@@ -61,13 +62,7 @@ def _access(session: Session, repository_id: str | None, secrets: SecretSource) 
     row = session.get(Repository, repository_id) if repository_id else None
     if row is None:
         raise GoneFromCatalogue(what="repository")
-    secret = secrets.repository(row)
-    return RepositoryAccess(
-        location=row.location,
-        settings=row.settings,
-        passphrase=secret.passphrase,
-        s3_secret_key=secret.s3_secret_key,
-    )
+    return repository_access(row, secrets.repository(row))
 
 
 def _platform(session: Session, run: Run, kind: RunKind) -> PlatformAddress | None:

@@ -1,26 +1,26 @@
-"""Where a worker gets the secrets of repositories from: sealed columns, opened by whoever holds the
-sealing key. Nothing else in here sees one, and none is kept."""
+"""Where a worker gets the secrets of repositories from. None is kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from holdfast.catalog.models import Repository
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositorySecrets:
-    """Its `repr` shows nothing."""
-
-    passphrase: str = field(repr=False)
-    """Or a recovery key."""
-    s3_secret_key: str = field(default="", repr=False)
+from holdfast.catalog.repository_secrets import RepositorySecret, Sealer, repository_secret
 
 
 class SecretSource(Protocol):
     """Thread-safe."""
 
-    def repository(self, row: Repository) -> RepositorySecrets:
+    def repository(self, row: Repository) -> RepositorySecret:
         """Raises HoldfastError when the secret is not stored or does not open."""
         ...
+
+
+class SealedSecrets:
+    """From the sealed columns, with the key of this host."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def repository(self, row: Repository) -> RepositorySecret:
+        return repository_secret(self._sealer, row)

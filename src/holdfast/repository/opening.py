@@ -16,6 +16,13 @@ from holdfast.repository.store.opening import StoreOptions, open_store
 from holdfast.repository.store.s3_access import S3Access
 
 
+def credential_of(text: str) -> Credential:
+    """A passphrase, or a recovery key, told apart by its beginning. Raises InvalidInput."""
+    if "\n" in text or "\r" in text:
+        raise InvalidInput(what="passphrase", problem="has more than one line")
+    return parse_recovery_key(text) if is_recovery_key(text) else Credential.passphrase(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryAccess:
     """Everything that opens one repository. Its `repr` shows no secret; its `document` does."""
@@ -29,10 +36,7 @@ class RepositoryAccess:
 
     @property
     def credential(self) -> Credential:
-        text = self.passphrase
-        if "\n" in text or "\r" in text:
-            raise InvalidInput(what="passphrase", problem="has more than one line")
-        return parse_recovery_key(text) if is_recovery_key(text) else Credential.passphrase(text)
+        return credential_of(self.passphrase)
 
     def store_options(self, cache_root: Path | None) -> StoreOptions:
         settings = self.settings

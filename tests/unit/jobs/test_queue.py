@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.catalog.changes import newest_revision, revisions_after
 from holdfast.catalog.database import Database
 from holdfast.catalog.models import Base, Worker
 from holdfast.catalog.resources import (
@@ -28,8 +29,6 @@ from holdfast.catalog.runs import (
     RunRequest,
     RunTakenOver,
     move_run,
-    newest_revision,
-    runs_changed_since,
 )
 from holdfast.core.clock import SystemClock
 from holdfast.jobs.queueing import Jobs
@@ -139,13 +138,14 @@ class TestWatching:
         jobs, worker = Jobs(database), register(database)
         ids = [jobs.submit(restore()).run.id for _ in range(3)]
         with database.reading() as session:
-            seen = newest_revision(session)
-            changed = runs_changed_since(session, 0)
-            assert [run.id for run in changed] == ids
-            assert len({run.revision for run in changed}) == 3
+            seen = revisions_after(session, 0)
+            assert sorted(seen, key=lambda run_id: seen[run_id]) == ids
+            assert newest_revision(session) == max(seen.values())
+            assert len(set(seen.values())) == 3
         claim(database, worker)
         with database.reading() as session:
-            assert [run.id for run in runs_changed_since(session, seen)] == [ids[0]]
+            now = revisions_after(session, 0)
+        assert now == {**seen, ids[0]: max(seen.values()) + 1}
 
 
 class TestCancel:

@@ -62,7 +62,7 @@ def serve(
             url = where.url(bound.getsockname()[1])
             app = create_app(context)
             if not no_worker:
-                stack.enter_context(WorkerProcess())
+                stack.enter_context(WorkerProcess(["--with-parent"]))
             serve_app(
                 app,
                 where,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from typing import IO
 from holdfast.core import failpoints
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import HoldfastError, InvalidInput
+from holdfast.core.parent_death import end_with_parent
 from holdfast.jobs.errors import InternalError
 from holdfast.jobs.mover.events import Outcome, Reporter
-from holdfast.jobs.mover.listening import Listener, die_with_parent
+from holdfast.jobs.mover.listening import Listener
 from holdfast.jobs.mover.task import Task, parse_order
 from holdfast.policy.run_states import RunKind
 
@@ -34,7 +36,8 @@ _KINDS = {
 
 
 def main() -> int:
-    die_with_parent()
+    # A worker that died before this is noticed by the end of its pipe.
+    end_with_parent(signal.SIGKILL)
     # Nothing but events may reach the worker's pipe.
     with os.fdopen(os.dup(1), "wb") as events:
         os.dup2(2, 1)

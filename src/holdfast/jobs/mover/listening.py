@@ -6,7 +6,6 @@ interrupted ends with the process, and what that leaves is cleaned up as after a
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import threading
@@ -17,14 +16,6 @@ from typing import IO
 from holdfast.core.cancellation import CancelToken
 
 EXIT_STUCK = 75
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it is gone. Called first."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
 
 
 class Listener:
