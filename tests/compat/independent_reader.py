@@ -23,7 +23,7 @@ import re
 import struct
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,11 +34,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-KINDS = {"sentinel": 3, "index": 5, "point": 6, "lease": 7, "mark": 8}
+KINDS = {"sentinel": 3, "index": 5, "point": 6, "lease": 7, "mark": 8, "datakey": 12}
 CHUNK_TYPES = {"data": 1, "map": 2, "artifact": 3}
 FANOUT = 512
 ZERO_ID = bytes(32)
-PACK_HEADER = struct.Struct("<8sH6s16s32s")
+PACK_HEADER = struct.Struct("<8sHI2s16s32s")
 PACK_FOOTER = struct.Struct("<II8s")
 ROW = struct.Struct("<32sBBHIII")
 INDEX_PACK = struct.Struct("<32sQI")
@@ -174,7 +174,7 @@ def parse_rows(pack: str, pack_bytes: int, table: bytes) -> list[Row]:
 class Pack:
     """A whole pack in memory, its name checked against its bytes."""
 
-    def __init__(self, path: Path, repository_id: bytes, master: bytes) -> None:
+    def __init__(self, path: Path, repository_id: bytes, data_key: Callable[[int], bytes]) -> None:
         self.name = path.name
         require(path.is_file(), f"pack {self.name}: missing")
         require(path.stat().st_size <= MAX_PACK_BYTES, f"pack {self.name}: too large")
@@ -182,13 +182,12 @@ class Pack:
         require(blake3(self.data).hexdigest() == self.name, f"pack {self.name}: damaged")
         require(len(self.data) > PACK_HEADER.size + PACK_FOOTER.size, f"pack {self.name}: short")
         self._header = self.data[: PACK_HEADER.size]
-        magic, version, reserved, owner, salt = PACK_HEADER.unpack(self._header)
-        require(
-            (magic, version, reserved) == (b"HFPACK1\n", 1, bytes(6)), f"pack {self.name}: header"
-        )
+        magic, version, generation, reserved, owner, salt = PACK_HEADER.unpack(self._header)
+        expected = (b"HFPACK1\n", 2 if generation else 1, bytes(2))
+        require((magic, version, reserved) == expected, f"pack {self.name}: header")
         require(owner == repository_id, f"pack {self.name}: of another repository")
         self._repository_id = repository_id
-        self._cipher = AESGCM(derive(master, "pack session", salt))
+        self._cipher = AESGCM(derive(data_key(generation), "pack session", salt))
 
     def _open(self, sealed: bytes, aad: bytes) -> bytes:
         try:
@@ -238,6 +237,7 @@ class Repository:
         self.config = parse_config(stored)
         self.id = uuid.UUID(self.config["id"]).bytes
         self.master = self._unlock(secret)
+        self._data_keys: dict[int, bytes] = {}
         first, _, keyed, _ = stored.split(b"\n")
         config_key = derive(self.master, "config")
         require(blake3(first, key=config_key).hexdigest().encode() == keyed, "config: altered")
@@ -283,6 +283,25 @@ class Repository:
             return cipher.decrypt(stored[32:44], stored[44:], aad)
         except InvalidTag as error:
             raise Refused(f"{key}: fails authentication") from error
+
+    def data_key(self, generation: int) -> bytes:
+        """What packs of a generation are sealed under."""
+        if generation == 0:
+            return self.master
+        if generation not in self._data_keys:
+            self._data_keys[generation] = self._open_data_key(f"datakeys/{generation:08x}")
+        return self._data_keys[generation]
+
+    def _open_data_key(self, folder: str) -> bytes:
+        for copy in ("a", "b"):
+            try:
+                key = self.open_envelope("datakey", f"{folder}/{copy}")
+            except Refused as problem:
+                self.warnings.append(str(problem))
+                continue
+            require(len(key) == 32, f"{folder}/{copy}: not a key")
+            return key
+        raise Refused(f"{folder}: no copy of this data key opens")
 
     def points(self) -> list[dict[str, Any]]:
         """The manifests that can be read, oldest first."""
@@ -341,7 +360,7 @@ class Repository:
         for path in self._files("packs"):
             if path.name not in known:
                 try:
-                    for row in Pack(path, self.id, self.master).rows():
+                    for row in Pack(path, self.id, self.data_key).rows():
                         rows.setdefault(row.chunk_id, row)
                 except Refused as problem:
                     self.warnings.append(str(problem))
@@ -355,7 +374,7 @@ class Repository:
             raise Refused(f"chunk {chunk_id.hex()}: missing")
         if self._pack is None or self._pack.name != row.pack:
             path = self.root / "packs" / row.pack[:2] / row.pack
-            self._pack = Pack(path, self.id, self.master)
+            self._pack = Pack(path, self.id, self.data_key)
         plain = self._pack.plaintext(row)
         actual = blake3(plain, key=self.id_keys[row.type]).digest()
         require(actual == chunk_id, f"chunk {chunk_id.hex()}: another content")

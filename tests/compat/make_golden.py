@@ -1,11 +1,11 @@
-"""Makes tests/compat/golden/v1: a small repository of format version 1 with everything a reader
-may meet.
+"""Makes tests/compat/golden/v1 and v1-rotated: small repositories of format version 1 with
+everything a reader may meet; in the second the data key was rotated twice between the points.
 
-It was run once and its output committed. **Never run it again over a committed repository**: the
-value of the golden one is that yesterday's bytes are read by tomorrow's code. It refuses a target
-that exists. A change of the format gets a new folder (v2, …) beside the old ones.
+It was run once for each and its output committed. **Never run it again over a committed
+repository**: the value of the golden one is that yesterday's bytes are read by tomorrow's code. It
+refuses a target that exists. A change of the format gets a new folder (v2, …) beside the old ones.
 
-    unshare --uts sh -c 'hostname golden && python -m tests.compat.make_golden TARGET'
+    unshare --uts sh -c 'hostname golden && python -m tests.compat.make_golden TARGET [rotated]'
 
 The inputs are the same in every run; keys, ids, nonces and times are not. The name of the host
 stands in the leases, hence a name for this purpose alone.
@@ -41,13 +41,13 @@ def main() -> int:
         print(f"{target} exists; a golden repository is never made again", file=sys.stderr)
         return 1
     target.mkdir(parents=True)
-    expected = make(target / "repository")
+    expected = make(target / "repository", rotated=sys.argv[2:] == ["rotated"])
     text = json.dumps(expected, indent=1, sort_keys=True, ensure_ascii=False)
     (target / "expected.json").write_text(text + "\n", encoding="utf-8")
     return 0
 
 
-def make(root: Path) -> dict[str, Any]:
+def make(root: Path, *, rotated: bool) -> dict[str, Any]:
     """The repository at `root`; what its readers must find in it."""
     store = LocalStore(root)
     store.prepare()
@@ -60,9 +60,11 @@ def make(root: Path) -> dict[str, Any]:
     web = _web_server(driver, rng)
     first = _back_up(repository, driver, web, points)
     _change_web_server(web, rng)
+    _rotate(repository, rotated)
     second = _back_up(repository, driver, web, points)
     doomed = _back_up(repository, driver, web, {})
     repository.delete_point(doomed.id)
+    _rotate(repository, rotated)
 
     sizes = driver.add_vm("odd sizes")
     for size in (0, 1, 511, CHUNK_BYTES, CHUNK_BYTES + 1):
@@ -86,6 +88,12 @@ def make(root: Path) -> dict[str, Any]:
         "deleted": doomed.id,
         "suspect": {second.id: "made in doubt on purpose ✓"},
     }
+
+
+def _rotate(repository: Repository, rotated: bool) -> None:
+    if rotated:
+        with repository.begin_maintenance():
+            repository.data_keys.rotate()
 
 
 def _web_server(driver: FakeDriver, rng: random.Random) -> FakeVm:

@@ -81,7 +81,11 @@ def restored_sha256(repository: Repository, disk: DiskRecord, folder: Path) -> s
 
 
 def test_there_is_a_golden_repository() -> None:
-    assert [path.name for path in GOLDEN] == ["v1"]
+    assert [path.name for path in GOLDEN] == ["v1", "v1-rotated"]
+    rotated = GOLDEN[1] / "repository"
+    versions = {path.read_bytes()[8] for path in rotated.glob("packs/??/[0-9a-f]*")}
+    assert versions == {1, 2}
+    assert len(list(rotated.glob("datakeys/*/[ab]"))) == 4
 
 
 @pytest.mark.parametrize("holder", ["passphrase", "recovery key"])

@@ -350,6 +350,46 @@ class Create:
         return command.run(*arguments, under=under, environment=_armed(failpoints))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateKey:
+    """Of a repository with two points; a backup afterwards is under whichever key is in force."""
+
+    name: str = "rotate-key"
+    share: int = 6
+
+    def run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
+        trial.lay_out("two")
+        return self._run(trial, under, failpoints)
+
+    def judge(self, trial: Trial, finished: Finished) -> None:
+        copies = self._copies(trial)
+        if finished.status == 0:
+            assert len(copies) == 2
+        assert all(path.parent.name == "00000001" for path in copies)
+        self._assert_sound(trial)
+
+    def run_again(self, trial: Trial) -> None:
+        ground = trial.ground
+        before = len({path.parent for path in self._copies(trial)})
+        trial.age_leftovers()
+        assert self._run(trial).require()["generation"] == before + 1
+        assert len(self._copies(trial)) == 2 * (before + 1)
+        backup = ("backup", ground.source, "--repository", trial.repository)
+        assert ground.command.run(*backup).require()["captured_as"] == "incremental"
+        trial.assert_no_leftovers()
+
+    def _run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
+        arguments = ("key", "rotate", "--repository", trial.repository)
+        return trial.ground.command.run(*arguments, under=under, environment=_armed(failpoints))
+
+    def _copies(self, trial: Trial) -> list[Path]:
+        return list(trial.repository.glob("datakeys/*/[ab]"))
+
+    def _assert_sound(self, trial: Trial) -> None:
+        ground = trial.ground
+        trial.assert_sound({ground.first_point: ground.first, ground.second_point: ground.second})
+
+
 OPERATIONS: Sequence[Operation] = (
     Backup(name="full", template="empty"),
     Backup(name="incremental", template="one"),
@@ -357,6 +397,7 @@ OPERATIONS: Sequence[Operation] = (
     Restore(name="restore-qcow2", format="qcow2", disk=_QCOW2),
     Delete(),
     Create(),
+    RotateKey(),
 )
 
 

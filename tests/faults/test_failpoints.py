@@ -64,8 +64,10 @@ _PHASES = {
     "copy.before_point": ["copy"],
     "copy.before_commit": ["copy"],
     "keys.between_slots": ["keys"],
+    "data_keys.before_put": ["rotate"],
+    "data_keys.between_copies": ["rotate"],
 }
-_AFTER_COMPACT = {"verify", "repair", "copy", "keys"}
+_AFTER_COMPACT = {"verify", "repair", "copy", "keys", "rotate"}
 _RESTORED = {"prune", "compact", *_AFTER_COMPACT}
 """Phases that come after the restore."""
 _CASES = [(name, phase) for name in sorted(FAILPOINTS) for phase in _PHASES.get(name, ["second"])]

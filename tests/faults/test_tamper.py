@@ -92,7 +92,8 @@ class Outcome:
 
 
 def build(root: Path, seed: int) -> Scene:
-    """Two VMs with nothing in common; the first with a full and an incremental point."""
+    """Two VMs with nothing in common; the first with a full and an incremental point, and that one
+    under a data key of its own."""
     store = LocalStore(root)
     store.prepare()
     repository, kit = Repository.create(store, PASSPHRASE, chunk_bytes=CHUNK)
@@ -106,6 +107,8 @@ def build(root: Path, seed: int) -> Scene:
         vm.add_disk("vdb", CHUNK * 513).write(CHUNK * 512, rng.randbytes(300))
         vm.artifacts = [Artifact(name="nvram", data=rng.randbytes(5000))]
         _back_up(scene, repository, driver, vm)
+    with repository.begin_maintenance():
+        repository.data_keys.rotate()
     first.disks["vda"].write(20_000, rng.randbytes(5000))
     first.artifacts = [Artifact(name="nvram", data=rng.randbytes(100))]
     _back_up(scene, repository, driver, first)
@@ -374,6 +377,35 @@ def test_index_objects_are_a_cache(scene: Scene, foreign: Scene) -> None:
             assert not observe(scene).failed
 
 
+def test_data_keys(scene: Scene, foreign: Scene) -> None:
+    """One copy of two is enough, whatever the other holds; without both, exactly the points that
+    need a pack under that key fail, and no other key is taken for it."""
+    first, second = scene.keys("datakeys/")
+    newest = list(scene.points)[-1]
+    under_it = {key for key in scene.keys("packs/") if scene.objects[key][8] == 2}
+    assert {point for key in under_it for _, _, point in scene.needs[key]} == {newest}
+    for key, other in ((first, second), (second, first)):
+        data = scene.objects[key]
+        cases = [*(altered for _, altered in flips(data, 7)), *reshaped(data)]
+        for altered in [*cases, *others(scene, foreign, key), None]:
+            with scene.with_objects({key: altered}):
+                assert not observe(scene).failed
+            with scene.with_objects({key: altered, other: None}):
+                assert observe(scene).failed == {newest}
+                if altered is not None:
+                    with pytest.raises(ObjectDamaged, match="key rotate"):
+                        scene.open().data_keys.newest()
+        for altered in [*cases[::20], None]:
+            with scene.with_objects({key: altered}):
+                assert problems(scene) == {key: set()}
+        assert len(cases) > 100
+    later = {key.replace("00000001", "00000002"): scene.objects[key] for key in (first, second)}
+    with scene.with_objects(later):
+        assert not observe(scene).failed
+        with pytest.raises(ObjectDamaged):
+            scene.open().data_keys.newest()
+
+
 def test_points(scene: Scene, foreign: Scene) -> None:
     for seed, key in enumerate(scene.keys("points/")):
         point_id = key.removeprefix("points/")
@@ -460,7 +492,9 @@ def _vm_of_lease(scene: Scene, key: str) -> str:
     raise AssertionError(f"{key} belongs to no VM here")
 
 
-@pytest.mark.parametrize("folder", ["points", "packs", "index", "marks", "keys", "leases", ""])
+@pytest.mark.parametrize(
+    "folder", ["points", "packs", "index", "marks", "keys", "datakeys", "leases", ""]
+)
 def test_stray_files_are_in_nobodys_way(scene: Scene, folder: str) -> None:
     """What an operating system or a person drops into a folder is no object."""
     for name in ("Thumbs.db", "Copy of x", "..tmp", "lost+found/x", ".nfs0001", "é"):

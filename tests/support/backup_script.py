@@ -5,7 +5,8 @@
 Phases: `create`, `first` (a full backup of the fake hypervisor's VM), `second` (an incremental
 one), `restore` (one disk to FOLDER/restored.raw), `prune` (to the newest point), `compact` (of
 what the first point alone needed, without grace), `verify` (with a pack damaged in a place that
-costs no data), `repair`, `copy` (to FOLDER/copy), `keys` (the key is changed, and changed back).
+costs no data), `repair`, `copy` (to FOLDER/copy), `keys` (the key is changed, and changed back),
+`rotate` (the data key; packs under the old one are rewritten).
 The failpoint is armed when its phase begins.
 Each point is acknowledged on standard output as a line of JSON right after its backup returned,
 and taken back before it is deleted.
@@ -19,6 +20,7 @@ import json
 import random
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -52,6 +54,7 @@ PHASES = (
     "repair",
     "copy",
     "keys",
+    "rotate",
 )
 TYPED_ERROR_STATUS = 3
 
@@ -132,6 +135,11 @@ def _live(folder: Path, specification: str, armed_phase: str) -> None:
     for old, new in ((CREDENTIAL, COPY_CREDENTIAL), (COPY_CREDENTIAL, CREDENTIAL)):
         with engine.repository.begin_maintenance():
             engine.repository.key_slots.change(old, new)
+    begin("rotate")
+    with engine.repository.begin_maintenance():
+        engine.repository.data_keys.rotate()
+    options = replace(options, old_data_keys=True)
+    run_compact(engine.repository, options, cancel=CancelToken(), progress=SilentProgress())
 
 
 def copy_to(path: Path, source: Repository) -> Repository:

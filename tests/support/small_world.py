@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 
@@ -99,10 +99,18 @@ class World:
 
         return act
 
-    def compact(self, runs: int = 2) -> Actor:
+    def compact(self, runs: int = 2, *, old_data_keys: bool = False) -> Actor:
         def act(store: ObjectStore) -> None:
             for _ in range(runs):
-                compact_once(self.open(store))
+                compact_once(self.open(store), old_data_keys=old_data_keys)
+
+        return act
+
+    def rotate(self) -> Actor:
+        def act(store: ObjectStore) -> None:
+            repository = self.open(store)
+            with repository.begin_maintenance():
+                repository.data_keys.rotate()
 
         return act
 
@@ -151,8 +159,9 @@ class World:
         assert compact_once(self.open(self.store)) == (0, 0), "compact does not come to an end"
 
 
-def compact_once(repository: Repository) -> tuple[int, int]:
-    report = run_compact(repository, AT_ONCE, cancel=CancelToken(), progress=SilentProgress())
+def compact_once(repository: Repository, *, old_data_keys: bool = False) -> tuple[int, int]:
+    options = replace(AT_ONCE, old_data_keys=old_data_keys)
+    report = run_compact(repository, options, cancel=CancelToken(), progress=SilentProgress())
     return report.tombstoned_packs, report.deleted_packs
 
 

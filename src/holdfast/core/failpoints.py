@@ -43,6 +43,8 @@ FAILPOINTS: frozenset[str] = frozenset(
         "maintenance.between_indexes",
         "verify.after_record",
         "keys.between_slots",
+        "data_keys.before_put",
+        "data_keys.between_copies",
         "repair.before_index",
         "repair.after_index",
         "copy.before_point",

@@ -3,7 +3,8 @@
 Callers use what is exported here. Inside: `format/` is the on-disk format (pure), `store/` where
 objects are durable, `packs` and `session` the write path (the commit is in `session.commit`),
 `chunks`, `index` and `disk_map` the read path, `leases` who is writing, `check` and `verify` what
-is sound, `repair` what saves the rest, `copy` points to another repository, `access` who opens it.
+is sound, `repair` what saves the rest, `copy` points to another repository, `access` who opens it,
+`data_keys` what packs are sealed under.
 Only `Repository.delete_point` deletes a point; only maintenance deletes packs.
 """
 

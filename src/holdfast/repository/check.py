@@ -85,6 +85,8 @@ class _Check:
         self._bad_packs: set[bytes] = set()
 
     def run(self) -> CheckReport:
+        for bad in self._repository.data_keys.damage():
+            self._add(bad.key, bad.problem)
         manifests = self._open_points()
         self._check_packs(self._open_indexes())
         index = self._repository.load_index()

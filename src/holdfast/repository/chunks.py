@@ -10,12 +10,14 @@ from contextlib import suppress
 from cryptography.exceptions import InvalidTag
 
 from holdfast.core.units import KIB, MIB
+from holdfast.repository.data_keys import DataKeys
 from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.pack import (
     HEADER_BYTES,
     ChunkCipher,
     ChunkIds,
     ChunkType,
+    PackHeader,
     decode_header,
     pack_name,
     unpack_payload,
@@ -39,7 +41,7 @@ class ChunkReader:
         index: ChunkIndex,
         ids: ChunkIds,
         repository_id: bytes,
-        master: bytes,
+        data_keys: DataKeys,
         recover: Callable[[], None],
     ) -> None:
         """`recover` brings chunks into the index that it lost; called once, when one is missing."""
@@ -47,8 +49,8 @@ class ChunkReader:
         self._index = index
         self._ids = ids
         self._repository_id = repository_id
-        self._master = master
-        self._ciphers: dict[bytes, ChunkCipher] = {}
+        self._data_keys = data_keys
+        self._ciphers: dict[PackHeader, ChunkCipher] = {}
         self._by_pack: dict[bytes, ChunkCipher] = {}
         self._recover = recover
         self._recovered = False
@@ -164,13 +166,10 @@ class ChunkReader:
         if cipher is None:
             key = pack_name(pack_hash)
             header = self._store.get_range(key, 0, HEADER_BYTES)
-            salt = decode_header(header, self._repository_id, key=key)
+            names = decode_header(header, self._repository_id, key=key)
+            cipher = self._ciphers.get(names) or self._data_keys.cipher(names, key=key)
             with self._lock:
-                cipher = self._ciphers.get(salt)
-                if cipher is None:
-                    cipher = ChunkCipher(self._repository_id, self._master, salt)
-                    self._ciphers[salt] = cipher
-                self._by_pack[pack_hash] = cipher
+                self._by_pack[pack_hash] = self._ciphers.setdefault(names, cipher)
         return cipher
 
 

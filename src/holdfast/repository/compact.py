@@ -20,6 +20,7 @@ from datetime import timedelta
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.failpoints import failpoint
@@ -47,6 +48,8 @@ class CompactOptions:
     """Packs with a smaller share of needed bytes are rewritten."""
     maximum_delete_share: float = 0.2
     """Refuse to delete more than this share of all packs."""
+    old_data_keys: bool = False
+    """Rewrite packs under another data key than the newest, too."""
     dry_run: bool = False
 
 
@@ -127,7 +130,10 @@ class _Compact:
         damaged = self._repository.proofs.damaged()
         # What a damaged pack still gives is for `repair` to save.
         movable = alive & np.array([name not in damaged for name in hashes], dtype=np.bool_)
-        sparse = np.flatnonzero((used > 0) & (used < sizes * self._options.minimum_fill) & movable)
+        worth = used < sizes * self._options.minimum_fill
+        if self._options.old_data_keys:
+            worth |= self._under_old_keys(hashes, (used > 0) & movable)
+        sparse = np.flatnonzero((used > 0) & worth & movable)
         self._report.rewritten_packs = len(sparse)
         going = [*unneeded.tolist(), *sparse.tolist()]
         self._report.tombstoned_packs = len(going)
@@ -143,6 +149,19 @@ class _Compact:
         self._put_tombstone([hashes[number] for number in going])
         failpoint("compact.after_tombstone")
         return True
+
+    def _under_old_keys(
+        self, hashes: Sequence[bytes], among: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """By pack number. Raises ObjectDamaged, ObjectMissing."""
+        newest = self._repository.data_keys.newest().generation
+        tables = self._repository.pack_tables
+        asked = np.flatnonzero(among).tolist()
+        generations = each(tables.generation, [hashes[number] for number in asked])
+        old = np.zeros(len(hashes), dtype=np.bool_)
+        for number, generation in zip(asked, generations, strict=True):
+            old[number] = generation < newest
+        return old
 
     def _put_tombstone(self, packs: Sequence[bytes]) -> None:
         """Its time decides whom it waits for, so it must not be wrong for good."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from holdfast.repository.data_keys import DataKeys
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.index import PackTable
 from holdfast.repository.format.pack import (
@@ -25,10 +26,10 @@ _PACK_KEY = re.compile(r"packs/(?P<start>[0-9a-f]{2})/(?P<name>(?P=start)[0-9a-f
 class PackTables:
     """Reads pack tables of one repository. Thread-safe."""
 
-    def __init__(self, store: ObjectStore, repository_id: bytes, master: bytes) -> None:
+    def __init__(self, store: ObjectStore, repository_id: bytes, data_keys: DataKeys) -> None:
         self._store = store
         self._repository_id = repository_id
-        self._master = master
+        self._data_keys = data_keys
 
     def packs(self) -> Iterator[tuple[bytes, ObjectInfo]]:
         """`(pack hash, object)` of every pack in the store. Raises ObjectDamaged for an object
@@ -45,14 +46,20 @@ class PackTables:
         if pack_bytes < HEADER_BYTES + FOOTER_BYTES:
             raise ObjectDamaged(key=key, problem=f"it is only {pack_bytes} bytes long")
         header = self._store.get_range(key, 0, HEADER_BYTES)
-        salt = decode_header(header, self._repository_id, key=key)
+        names = decode_header(header, self._repository_id, key=key)
         footer = self._store.get_range(key, pack_bytes - FOOTER_BYTES, FOOTER_BYTES)
         table_bytes, count = decode_footer(footer, pack_bytes, key=key)
         start = pack_bytes - FOOTER_BYTES - table_bytes
         stored = self._store.get_range(key, start, table_bytes)
-        cipher = ChunkCipher(self._repository_id, self._master, salt)
+        cipher = self._data_keys.cipher(names, key=key)
         entries = decode_table(cipher, header, stored, count, pack_bytes, key=key)
         return PackTable(pack_hash=pack_hash, pack_bytes=pack_bytes, entries=entries)
+
+    def generation(self, pack_hash: bytes) -> int:
+        """Number of the data key of one pack. Raises ObjectDamaged, ObjectMissing."""
+        key = pack_name(pack_hash)
+        header = self._store.get_range(key, 0, HEADER_BYTES)
+        return decode_header(header, self._repository_id, key=key).generation
 
     def parse(self, pack_hash: bytes, stored: memoryview) -> tuple[PackTable, ChunkCipher]:
         """The table of a whole pack in memory, checked, and the cipher of its chunks. Raises
@@ -62,10 +69,10 @@ class PackTables:
         if pack_bytes < HEADER_BYTES + FOOTER_BYTES:
             raise ObjectDamaged(key=key, problem=f"it is only {pack_bytes} bytes long")
         header = bytes(stored[:HEADER_BYTES])
-        salt = decode_header(header, self._repository_id, key=key)
+        names = decode_header(header, self._repository_id, key=key)
         table_bytes, count = decode_footer(bytes(stored[-FOOTER_BYTES:]), pack_bytes, key=key)
         end = pack_bytes - FOOTER_BYTES
-        cipher = ChunkCipher(self._repository_id, self._master, salt)
+        cipher = self._data_keys.cipher(names, key=key)
         sealed = bytes(stored[end - table_bytes : end])
         entries = decode_table(cipher, header, sealed, count, pack_bytes, key=key)
         return PackTable(pack_hash=pack_hash, pack_bytes=pack_bytes, entries=entries), cipher

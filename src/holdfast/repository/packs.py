@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 
 from holdfast.core.failpoints import failpoint
 from holdfast.core.units import MIB
+from holdfast.repository.data_keys import DataKey
 from holdfast.repository.errors import ChunkCorruptedInMemory, ObjectExists
 from holdfast.repository.format.index import PackTable
 from holdfast.repository.format.pack import (
@@ -85,15 +86,15 @@ class PackWriter:
         index: ChunkIndex,
         ids: ChunkIds,
         repository_id: bytes,
-        master: bytes,
+        data_key: DataKey,
         pack_bytes: int = DEFAULT_PACK_BYTES,
     ) -> None:
         self._store = store
         self._index = index
         self._ids = ids
         salt = os.urandom(SALT_BYTES)
-        self._cipher = ChunkCipher(repository_id, master, salt)
-        self._header = encode_header(repository_id, salt)
+        self._cipher = ChunkCipher(repository_id, data_key.secret, salt)
+        self._header = encode_header(repository_id, salt, data_key.generation)
         self._pack_bytes = pack_bytes
         self._nonces = itertools.count()
         self._lock = threading.Lock()

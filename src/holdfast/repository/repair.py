@@ -1,6 +1,8 @@
 """Save what damage has left: chunks that can still be read move out of damaged packs into new ones,
 and what is lost here is fetched from a copy of the same points in another repository.
 
+A copy of a data key that is damaged or missing is put again from the other one.
+
 Nothing is dropped: damaged packs stay where they are and stay recorded as damaged, and compact
 takes them once no point needs them. Ids differ between repositories, because they are keyed: the
 way across goes by point, disk and place, and what comes back counts only when its id here is the
@@ -60,6 +62,7 @@ def repair_repository(
     Raises LeaseHeld (another maintenance runs), OutOfSpace, StoreUnavailable, Cancelled.
     """
     with repository.begin_maintenance() as maintenance:
+        repository.data_keys.renew_copies()
         return _Repair(repository, source, maintenance, cancel, progress).run()
 
 

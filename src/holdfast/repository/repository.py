@@ -18,6 +18,7 @@ from holdfast.core.ids import uuid7
 from holdfast.core.units import KIB, ceil_div
 from holdfast.repository.access import KeySlots, unlock
 from holdfast.repository.chunks import ChunkReader
+from holdfast.repository.data_keys import DataKeys
 from holdfast.repository.disk_map import DiskMap
 from holdfast.repository.errors import (
     NotARepository,
@@ -89,14 +90,15 @@ class Repository:
         self.tombstones = Tombstones(store, self._sealer, clock)
         self.proofs = Proofs(store, self._sealer, clock)
         self.key_slots = KeySlots(store, config, master, clock)
-        self.pack_tables = PackTables(store, self._id_bytes, master)
+        self.data_keys = DataKeys(store, self._sealer, self._id_bytes, master)
+        self.pack_tables = PackTables(store, self._id_bytes, self.data_keys)
         self.manifests = Manifests(store, self._sealer, self.id)
         self.chunks = ChunkReader(
             store=store,
             index=self._index,
             ids=self._ids,
             repository_id=self._id_bytes,
-            master=master,
+            data_keys=self.data_keys,
             recover=self._recover_index,
         )
 
@@ -437,7 +439,7 @@ class Repository:
             index=self._index,
             ids=self._ids,
             repository_id=self._id_bytes,
-            master=self._master,
+            data_key=self.data_keys.newest(),
         )
 
     @property

@@ -133,6 +133,24 @@ def test_a_killed_change_leaves_both_passphrases(place: Path) -> None:
         assert len(_cli(place, unlocked_by=name).json("points")["points"]) == 2
 
 
+@pytest.mark.parametrize("step", ["before_put", "between_copies"])
+def test_a_killed_rotation_is_whole_or_not_there(ground: Path, place: Path, step: str) -> None:
+    cli = _cli(place)
+    rotate = ("key", "rotate")
+    process = cli.start(
+        *rotate, "--repository", cli.repository, failpoints=f"data_keys.{step}:kill"
+    )
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    done = int(step == "between_copies")
+    assert cli.json("key", "list")["data_key_generation"] == done
+    cli.json("backup", ground / "disk.raw", "--full")
+    assert cli.json(*rotate)["generation"] == done + 1
+    cli.json("compact", "--old-data-keys", "--grace-hours", "0", "--max-delete-percent", "100")
+    assert cli.json("verify")["sound"]
+    assert cli.json("check")["sound"]
+
+
 def test_a_point_whose_manifest_is_damaged_comes_back_from_a_copy(place: Path) -> None:
     cli = _cli(place)
     point = cli.json("points")["points"][-1]["id"]

@@ -25,8 +25,8 @@ from tests.support.engine import small_packs
 from tests.support.interleaving import Outcome, Plan, Preempting, Shuffled, interleave
 from tests.support.small_world import CHANGED, CHUNK, OLD, OTHER, Actor, World, small_world
 
-_PLANS = 340
-"""For each of the six scenarios."""
+_PLANS = 300
+"""For each of the seven scenarios."""
 
 # -- the scenarios: each gives the actors that run at the same time -----------------------------
 
@@ -64,6 +64,15 @@ def _restore_of_deleted(world: World) -> Sequence[Actor]:
     return reader, world.back_up("vm-b", CHANGED), _in_turn(world.delete("second"), world.compact())
 
 
+def _rotation(world: World) -> Sequence[Actor]:
+    """The data key rotates under a writer and a reader, and packs move to the new one."""
+    return (
+        world.restore("second", index_first=True),
+        world.back_up("vm-c", (*OLD[:3], 40, 41), in_old_process=True),
+        _in_turn(world.rotate(), world.delete("first"), world.compact(old_data_keys=True)),
+    )
+
+
 _SCENARIOS = (
     _full_on_deleted,
     _increment_on_deleted,
@@ -71,6 +80,7 @@ _SCENARIOS = (
     _two_writers,
     _restores,
     _restore_of_deleted,
+    _rotation,
 )
 Scenario = Callable[[World], Sequence[Actor]]
 

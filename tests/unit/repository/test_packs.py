@@ -12,7 +12,9 @@ import zstandard
 from holdfast.core.errors import OutOfSpace
 from holdfast.repository import packs as packs_module
 from holdfast.repository.chunks import ChunkReader
+from holdfast.repository.data_keys import DataKey, DataKeys
 from holdfast.repository.errors import ChunkCorruptedInMemory, ChunkMissing, ObjectDamaged
+from holdfast.repository.format.envelope import Sealer
 from holdfast.repository.format.pack import ChunkCipher, ChunkIds, ChunkType
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.pack_tables import PackTables
@@ -33,9 +35,13 @@ def _writer(
         index=ChunkIndex() if index is None else index,
         ids=IDS,
         repository_id=REPOSITORY_ID,
-        master=MASTER,
+        data_key=DataKey(generation=0, secret=MASTER),
         pack_bytes=pack_bytes,
     )
+
+
+def _data_keys(store: ObjectStore) -> DataKeys:
+    return DataKeys(store, Sealer(REPOSITORY_ID, MASTER), REPOSITORY_ID, MASTER)
 
 
 def _reader(store: ObjectStore, index: ChunkIndex) -> ChunkReader:
@@ -44,7 +50,7 @@ def _reader(store: ObjectStore, index: ChunkIndex) -> ChunkReader:
         index=index,
         ids=IDS,
         repository_id=REPOSITORY_ID,
-        master=MASTER,
+        data_keys=_data_keys(store),
         recover=lambda: None,
     )
 
@@ -84,7 +90,7 @@ def test_the_table_of_a_pack_says_what_the_index_says() -> None:
     for data in _chunks(40):
         writer.store(ChunkType.DATA, data)
     written = {table.pack_hash: table for table in writer.flush()}
-    tables = PackTables(store, REPOSITORY_ID, MASTER)
+    tables = PackTables(store, REPOSITORY_ID, _data_keys(store))
     assert {pack_hash for pack_hash, _ in tables.packs()} == set(written)
     for pack_hash, info in tables.packs():
         table = tables.read(pack_hash, info.size_bytes)
@@ -252,7 +258,7 @@ def test_a_flipped_bit_is_caught_before_it_is_stored(breaker: Breaker) -> None:
                 assert store.objects == {}
                 continue
             index = ChunkIndex()
-            tables = PackTables(store, REPOSITORY_ID, MASTER)
+            tables = PackTables(store, REPOSITORY_ID, _data_keys(store))
             stored = {pack: info.size_bytes for pack, info in tables.packs()}
             index.load(tables.unknown(stored, known=[]))
             assert breaker in (_in_compressor, _before_cipher), "the flip was not noticed"

@@ -34,6 +34,12 @@ def compact(
             "--max-delete-percent", min=0, max=100, help="Refuse to delete more of the packs."
         ),
     ] = 20,
+    old_data_keys: Annotated[
+        bool,
+        typer.Option(
+            "--old-data-keys", help="Rewrite packs under older data keys (`key rotate`), too."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be reclaimed; change nothing.")
     ] = False,
@@ -47,6 +53,7 @@ def compact(
             grace=timedelta(hours=grace_hours),
             minimum_fill=minimum_fill / 100,
             maximum_delete_share=max_delete / 100,
+            old_data_keys=old_data_keys,
             dry_run=dry_run,
         )
         with ProgressBar(runtime.screen) as progress:

@@ -47,7 +47,8 @@ def list_slots(
                     "created_at": slot.created_at and format_time(slot.created_at),
                 }
                 for slot in slots
-            ]
+            ],
+            "data_key_generation": opened.data_keys.newest().generation,
         }
         rows = [
             (
@@ -92,6 +93,25 @@ def change(
             added, removed = opened.key_slots.change(old, new)
         text = f"The passphrase was changed (key slot {added}). {_OLD_COPIES}"
         runtime.screen.result({"added": added, "removed": removed}, text)
+
+
+@app.command("rotate")
+def rotate(
+    repository: RepositoryPath, passphrase_file: PassphraseFile = None, json: Json = False
+) -> None:
+    """Seal new data under a new data key. No stored data is rewritten; all of it stays readable,
+    with the passphrases and kits of today."""
+    with command(as_json=json) as runtime:
+        opened = opening.open_repository(repository, passphrase_file, runtime.settings)
+        with opened.begin_maintenance():
+            generation = opened.data_keys.rotate()
+        text = (
+            f"Runs that begin from now on seal under data key {generation}. Stored packs keep "
+            "theirs; `holdfast compact --old-data-keys` rewrites them.\n"
+            "This keeps nobody out who knows a passphrase, a recovery key or the master key: see "
+            "`docs/runbooks/lost-passphrase.md`."
+        )
+        runtime.screen.result({"generation": generation}, text)
 
 
 @app.command("remove")

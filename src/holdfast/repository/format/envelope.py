@@ -1,4 +1,4 @@
-"""The envelope around every small object: sentinel, index, restore point, lease, mark.
+"""The envelope around every small object: sentinel, index, restore point, lease, mark, data key.
 
 A 32-byte header, a random nonce, then AES-256-GCM. The associated data binds the format version,
 the kind of object, the repository and the object's name, so that an object can neither be altered
@@ -35,6 +35,7 @@ class Kind(IntEnum):
     TOMBSTONE = 9
     VERIFIED = 10
     HOLD = 11
+    DATAKEY = 12
 
 
 class Sealer:

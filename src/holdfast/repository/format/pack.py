@@ -2,7 +2,7 @@
 
 Header, sealed chunks end to end, a sealed table of them, a footer. Each chunk and the table are
 sealed under a key derived for the writing session (its salt is in the header) with a nonce that
-is never used twice in that session.
+is never used twice in that session. The key is derived from the data key that the header names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from holdfast.repository.format.keys import derive
 
 MAGIC = b"HFPACK1\n"
 _FOOTER_MAGIC = b"HFPKEND\n"
-_HEADER = struct.Struct("<8sH6x16s32s")
+_HEADER = struct.Struct("<8sHI2x16s32s")
 _FOOTER = struct.Struct("<II8s")
 _AAD = struct.Struct("<16sBBBI32s")
 HEADER_BYTES = _HEADER.size
@@ -37,6 +37,8 @@ ID_BYTES = 32
 MAX_CHUNK_BYTES = 16 * 1024 * 1024
 MAX_PACK_BYTES = 256 * 1024 * 1024
 _PACK_KIND = 4
+_VERSION, _ROTATED_VERSION = 1, 2
+"""Version 2 has the generation of a data key where version 1 has reserved bytes."""
 
 ZERO_ID = bytes(ID_BYTES)
 """Stands in a map for a chunk (or a whole subtree) of zeroes, which is stored nowhere."""
@@ -82,6 +84,17 @@ class ChunkMeta:
     plain_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackHeader:
+    """What a pack says of the key that it is sealed under."""
+
+    salt: bytes
+    """Of the writing session: the same in all its packs."""
+    generation: int
+    """Number of the data key; 0 for the master key itself, as in a repository whose data key was
+    never rotated."""
+
+
 class ChunkIds:
     """Keyed BLAKE3 of the plaintext, one key a chunk type. Thread-safe."""
 
@@ -95,10 +108,10 @@ class ChunkIds:
 class ChunkCipher:
     """Seals and opens the chunks of one writing session. Thread-safe."""
 
-    def __init__(self, repository_id: bytes, master: bytes, salt: bytes) -> None:
+    def __init__(self, repository_id: bytes, data_key: bytes, salt: bytes) -> None:
         self._repository_id = repository_id
         self.salt = salt
-        self._cipher = AESGCM(derive(master, "pack session", salt))
+        self._cipher = AESGCM(derive(data_key, "pack session", salt))
 
     def seal(self, meta: ChunkMeta, nonce: int, payload: bytes | memoryview) -> bytes:
         """Nonce, ciphertext, tag. `nonce` must never repeat under this cipher's salt."""
@@ -137,24 +150,26 @@ def pack_name(stored_hash: bytes) -> str:
     return f"packs/{name[:2]}/{name}"
 
 
-def encode_header(repository_id: bytes, salt: bytes) -> bytes:
-    return _HEADER.pack(MAGIC, 1, repository_id, salt)
+def encode_header(repository_id: bytes, salt: bytes, generation: int = 0) -> bytes:
+    version = _ROTATED_VERSION if generation else _VERSION
+    return _HEADER.pack(MAGIC, version, generation, repository_id, salt)
 
 
 def encode_footer(table_bytes: int, count: int) -> bytes:
     return _FOOTER.pack(table_bytes, count, _FOOTER_MAGIC)
 
 
-def decode_header(header: bytes, repository_id: bytes, *, key: str) -> bytes:
-    """The session's salt. Raises ObjectDamaged."""
+def decode_header(header: bytes, repository_id: bytes, *, key: str) -> PackHeader:
+    """Raises ObjectDamaged."""
     if len(header) < HEADER_BYTES:
         raise ObjectDamaged(key=key, problem="it is shorter than a pack's header")
-    magic, version, owner, salt = _HEADER.unpack(header[:HEADER_BYTES])
-    if magic != MAGIC or version != 1 or header[10:16] != bytes(6):
+    magic, version, generation, owner, salt = _HEADER.unpack(header[:HEADER_BYTES])
+    is_version = version == (_ROTATED_VERSION if generation else _VERSION)
+    if magic != MAGIC or not is_version or header[14:16] != bytes(2):
         raise ObjectDamaged(key=key, problem="its header is not that of a pack")
     if owner != repository_id:
         raise ObjectDamaged(key=key, problem="it belongs to another repository")
-    return salt
+    return PackHeader(salt=salt, generation=generation)
 
 
 def decode_footer(footer: bytes, pack_bytes: int, *, key: str) -> tuple[int, int]:
