@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import select
+
 from holdfast.api.context import ServiceContext
 from holdfast.api.schemas.repositories import RepositoryTarget, RepositoryTest
 from holdfast.api.secrets import RepositorySecret, credential_of, store_options
 from holdfast.catalog import repositories
+from holdfast.catalog.errors import NotInCatalogue
+from holdfast.catalog.inventory import of_visible_vms
+from holdfast.catalog.models import Repository as RepositoryRow
+from holdfast.catalog.models import RestorePoint, Run
 from holdfast.catalog.notices import announce
-from holdfast.catalog.points import refresh_points
+from holdfast.catalog.points import find_point, refresh_points
 from holdfast.core.errors import HoldfastError, InvalidInput
+from holdfast.policy.access import VmScope
+from holdfast.policy.run_states import RunKind, RunState
 from holdfast.repository import (
     Repository,
     StoreOptions,
@@ -161,6 +169,32 @@ def refresh(context: ServiceContext, repository_id: str) -> int:
         )
         announce(session, "repository", repository_id, "changed", clock=context.clock)
     return done.total
+
+
+def find_point_now(
+    context: ServiceContext, scope: VmScope, backup_id: str
+) -> tuple[RestorePoint, RepositoryRow]:
+    """The restore point of a backup, read from the repository when the run has just ended and its
+    point is not recorded yet. Raises NotInCatalogue."""
+    try:
+        with context.database.reading() as session:
+            return find_point(session, scope, backup_id)
+    except NotInCatalogue:
+        with context.database.reading() as session:
+            repository_id = session.scalar(
+                select(Run.repository_id).where(
+                    Run.id == backup_id,
+                    Run.state == RunState.COMPLETED.value,
+                    Run.kind == RunKind.BACKUP.value,
+                    Run.deleted_at.is_(None),
+                    of_visible_vms(Run.vm_id, scope),
+                )
+            )
+        if repository_id is None:
+            raise
+    refresh(context, repository_id)
+    with context.database.reading() as session:
+        return find_point(session, scope, backup_id)
 
 
 def measure(repository: Repository) -> StorageFigures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -11,6 +12,8 @@ from holdfast.catalog.settings import read_setting, write_setting
 from holdfast.core.clock import Clock
 
 KEY = "service"
+RESTORE_ROOTS = (Path("/var/lib/holdfast/restores"), Path("/var/lib/libvirt/images"))
+"""Folders below which disk images may be written on request of the API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from holdfast.api.mount_access import (
     volume_info,
 )
 from holdfast.api.paging import Page as PageQuery
+from holdfast.api.repository_access import find_point_now
 from holdfast.api.runtime_settings import runtime_settings
 from holdfast.api.schemas.restores import (
     FileEntry,
@@ -47,7 +48,6 @@ from holdfast.catalog.models import RestoreMount as MountRow
 from holdfast.catalog.models import RestorePoint
 from holdfast.catalog.notices import announce
 from holdfast.catalog.paging import encode_cursor
-from holdfast.catalog.points import find_point
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.core.ids import uuid7
 from holdfast.core.units import KIB
@@ -74,8 +74,8 @@ _PICTURES = {
 def mount_backup(body: MountRequest, context: Context, caller: Caller) -> RestoreMount:
     """Open a restore point for browsing. The same once more gives the same mount."""
     now = context.clock.now()
+    point, _ = find_point_now(context, caller.scope(Permission.FILES_READ), body.backup_id)
     with context.database.reading() as session:
-        point, _ = find_point(session, caller.scope(Permission.FILES_READ), body.backup_id)
         keys = sorted(set(body.disks or ()))
         known = {str(disk["key"]) for disk in point.disks}
         if not set(keys) <= known:

@@ -42,6 +42,7 @@ def worker(
     from holdfast.core.clock import SystemClock
     from holdfast.core.parent_death import end_with_parent
     from holdfast.jobs.orders import MoverSettings
+    from holdfast.jobs.recording import Recorder
     from holdfast.jobs.secrets import SealedSecrets
     from holdfast.jobs.worker import Worker, WorkerSettings
     from holdfast.settings import read_service_settings, read_settings
@@ -63,10 +64,12 @@ def worker(
             cache_root=settings.cache_root,
             restore_root=restore_folder,
         )
+        secrets = SealedSecrets(sealing)
         Worker(
             database,
-            SealedSecrets(sealing),
+            secrets,
             WorkerSettings(state_root=settings.state_root, mover=mover, name=name, slots=slots),
             clock=clock,
+            on_finished=[Recorder(database, secrets, clock, cache_root=settings.cache_root)],
         ).run(stop)
         database.close()

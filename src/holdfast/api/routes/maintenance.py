@@ -1,0 +1,150 @@
+"""Keeping repositories in order. Each of these queues a run, and says which."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from sqlalchemy import select
+
+from holdfast.api.access import Caller, requires
+from holdfast.api.context import Context
+from holdfast.api.retention import preview_prune
+from holdfast.api.runs_shown import run_brief
+from holdfast.api.schemas.repositories import (
+    CheckBody,
+    CopyBody,
+    PruneBody,
+    PrunePreview,
+    VerifyBody,
+)
+from holdfast.api.schemas.runs import RunAccepted
+from holdfast.catalog import repositories
+from holdfast.catalog.audit import record
+from holdfast.catalog.models import RestorePoint
+from holdfast.catalog.runs import RunRequest, add_run, exclusive_key_of
+from holdfast.core.errors import InvalidInput
+from holdfast.policy.access import Permission
+from holdfast.policy.run_states import RunKind
+
+router = APIRouter(prefix="/repositories", tags=["maintenance"])
+RepositoryId = Annotated[str, Path(max_length=100)]
+_MAINTAIN = [requires(Permission.REPOSITORY_MAINTAIN, everywhere=True)]
+_PRUNE = [requires(Permission.BACKUP_DELETE, everywhere=True)]
+
+
+@router.post("/{repository_id}/check", status_code=202, dependencies=_MAINTAIN)
+def check_repository(
+    repository_id: RepositoryId, body: CheckBody, context: Context, caller: Caller
+) -> RunAccepted:
+    """Is every restore point complete? With `read_data` every stored byte is read."""
+    return _submit(context, caller, RunKind.CHECK, repository_id, body.model_dump())
+
+
+@router.post("/{repository_id}/verify", status_code=202, dependencies=_MAINTAIN)
+def verify_repository(
+    repository_id: RepositoryId, body: VerifyBody, context: Context, caller: Caller
+) -> RunAccepted:
+    """Read and prove what is stored: all of it, a sample, or what was not proven lately."""
+    return _submit(context, caller, RunKind.VERIFY, repository_id, body.model_dump())
+
+
+@router.post("/{repository_id}/compact", status_code=202, dependencies=_MAINTAIN)
+def compact_repository(
+    repository_id: RepositoryId, context: Context, caller: Caller
+) -> RunAccepted:
+    """Give the space of deleted points back; goes beside backups."""
+    return _submit(context, caller, RunKind.COMPACT, repository_id, {})
+
+
+@router.post("/{repository_id}/prune/preview", dependencies=_PRUNE)
+def preview_prune_repository(
+    repository_id: RepositoryId, body: PruneBody, context: Context
+) -> PrunePreview:
+    """What the rule would keep and delete, and why, and how much space would go."""
+    with context.database.reading() as session:
+        row = repositories.find_repository(session, repository_id)
+        runs: dict[str, str] = {}
+        query = select(RestorePoint.id, RestorePoint.run_id).where(
+            RestorePoint.repository_id == repository_id
+        )
+        for point_id, run_id in session.execute(query):
+            runs[point_id] = run_id
+    return preview_prune(context.repositories.get(row), body.rule, runs)
+
+
+@router.post("/{repository_id}/prune", status_code=202, dependencies=_PRUNE)
+def prune_repository(
+    repository_id: RepositoryId, body: PruneBody, context: Context, caller: Caller
+) -> RunAccepted:
+    """Delete by the rule what the preview showed. `confirm_points` is the number it showed: if
+    another number would go by now, nothing is deleted."""
+    if body.dry_run:
+        problem = "dry_run is set: ask prune/preview for what would go, or send dry_run false"
+        raise InvalidInput(what="prune", problem=problem)
+    if body.confirm_points is None:
+        problem = "confirm_points is missing: the number of points that the preview showed"
+        raise InvalidInput(what="prune", problem=problem)
+    request = {
+        "rule": body.rule.model_dump(exclude_none=True),
+        "compact": body.compact,
+        "confirm_points": body.confirm_points,
+    }
+    return _submit(context, caller, RunKind.PRUNE, repository_id, request)
+
+
+@router.post("/{repository_id}/copy", status_code=202, dependencies=_MAINTAIN)
+def copy_repository(
+    repository_id: RepositoryId, body: CopyBody, context: Context, caller: Caller
+) -> RunAccepted:
+    """Copy restore points to another repository; only what is missing there moves."""
+    with context.database.reading() as session:
+        repositories.find_repository(session, body.to_repository_id)
+        points: list[str] | None = None
+        if body.backup_ids is not None:
+            points = list(
+                session.scalars(
+                    select(RestorePoint.id).where(
+                        RestorePoint.repository_id == repository_id,
+                        RestorePoint.run_id.in_(body.backup_ids),
+                    )
+                )
+            )
+            if len(points) != len(set(body.backup_ids)):
+                problem = "some of these backups have no restore point in this repository"
+                raise InvalidInput(what="backup_ids", problem=problem)
+    request = {"to_repository_id": body.to_repository_id, "point_ids": points}
+    return _submit(context, caller, RunKind.COPY, repository_id, request)
+
+
+def _submit(
+    context: Context, caller: Caller, kind: RunKind, repository_id: str, request: dict[str, Any]
+) -> RunAccepted:
+    with context.database.writing() as session:
+        repositories.find_repository(session, repository_id)
+        submitted = add_run(
+            session,
+            RunRequest(
+                kind=kind,
+                repository_id=repository_id,
+                request=request,
+                exclusive_key=exclusive_key_of(kind, None, repository_id, None),
+                created_by=caller.name,
+            ),
+            context.clock,
+        )
+        accepted = RunAccepted(
+            run_id=submitted.run.id,
+            state=run_brief(submitted.run).state,
+            existing=submitted.existing,
+        )
+        record(
+            session,
+            caller,
+            f"repository.{kind.value}",
+            clock=context.clock,
+            object_kind="repository",
+            object_id=repository_id,
+            details={"run": submitted.run.id},
+        )
+    return accepted
