@@ -15,7 +15,7 @@ WEB_INSTALLED := web/.stamps/installed
 WEB_EXPORTED := web/.stamps/exported
 WEB_SOURCES := $(shell git ls-files --cached --others --exclude-standard web 2>/dev/null | grep -v '\.md$$')
 
-.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs test restart-test crash-nightly mutants bench demo clean
+.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs openapi migration test restart-test crash-nightly mutants bench demo clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -58,12 +58,22 @@ types:
 imports:
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python packaging/errors_document.py --check
+	$(BIN)/python -m holdfast.api.openapi --check web/openapi.json
 
 unit:
 	$(BIN)/python -m pytest tests/unit -q
 
 docs: ## Renew the generated documents
 	$(BIN)/python packaging/errors_document.py
+
+openapi: ## Write web/openapi.json, of which the dashboard's client is made, from the code
+	@mkdir -p web
+	$(BIN)/python -m holdfast.api.openapi > build/openapi.json
+	@mv build/openapi.json web/openapi.json
+
+migration: ## Write the next step of the tables: make migration WHAT="what changes"
+	$(BIN)/python -m holdfast.catalog.migrations "$(WHAT)"
+	@$(MAKE) -s format
 
 format: ## Format the code
 	$(BIN)/ruff check --fix-only -q .

@@ -12,15 +12,20 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from holdfast.api.access.oidc import OidcProviderFailed, OidcRefused
 from holdfast.api.access.requirement import (
     CrossSiteRequest,
     NotAllowed,
     NotSignedIn,
     PasswordChangeRequired,
+    Principal,
 )
+from holdfast.api.access.sign_in import SignInOver, WrongCode, WrongCredentials
 from holdfast.api.schemas.common import FieldProblem, Problem
+from holdfast.catalog import audit
 from holdfast.catalog.database import DatabaseUnavailable
 from holdfast.catalog.sessions import TooManyAttempts
 from holdfast.catalog.users import GrantExceedsOwn
@@ -36,6 +41,11 @@ _BY_CLASS: dict[type[HoldfastError], int] = {
     CrossSiteRequest: 403,
     GrantExceedsOwn: 403,
     TooManyAttempts: 429,
+    WrongCredentials: 401,
+    WrongCode: 401,
+    SignInOver: 401,
+    OidcRefused: 403,
+    OidcProviderFailed: 503,
     DatabaseUnavailable: 503,
 }
 _BY_CATEGORY = {
@@ -131,6 +141,8 @@ def install(app: FastAPI) -> None:
 
     async def holdfast_error(request: Request, error: Exception) -> Response:
         found = cast("HoldfastError", error)
+        if isinstance(found, NotAllowed | GrantExceedsOwn):
+            await run_in_threadpool(_record_denied, app, request, found)
         if found.code == "internal_error":
             return unexpected(error, request_id_of(request), request.url.path)
         return problem_response(found, request_id_of(request))
@@ -163,6 +175,26 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HoldfastError, holdfast_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+
+
+def _record_denied(app: FastAPI, request: Request, error: HoldfastError) -> None:
+    """What somebody signed in tried without the right to."""
+    principal = getattr(request.state, "principal", None)
+    if not isinstance(principal, Principal):
+        return
+    context = app.state.context
+    route = request.scope.get("route")
+    action = str(getattr(route, "name", "") or "request")[:100]
+    with context.database.writing() as session:
+        audit.record(
+            session,
+            principal,
+            action,
+            clock=context.clock,
+            object_id=request.url.path,
+            outcome="denied",
+            details={"method": request.method, **error.params},
+        )
 
 
 def _field(item: Mapping[str, Any]) -> FieldProblem:

@@ -27,8 +27,9 @@ class SignInBusy(HoldfastError):
 class PasswordHasher:
     """Thread-safe."""
 
-    def __init__(self) -> None:
-        self._hash = PasswordHash((Argon2Hasher(memory_cost=65536, time_cost=3, parallelism=1),))
+    def __init__(self, *, memory_kib: int = 65536) -> None:
+        hasher = Argon2Hasher(memory_cost=memory_kib, time_cost=3, parallelism=1)
+        self._hash = PasswordHash((hasher,))
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._nobody = self._hash.hash(secrets.token_urlsafe(16))
 
