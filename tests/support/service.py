@@ -129,6 +129,7 @@ def open_test_service(
         sealing_key_file=folder / "state" / "sealing.key",
         dashboard_root=dashboard,
         cache_root=folder / "cache",
+        scratch_root=folder / "scratch",
     )
     context = open_service(settings, clock)
     if not slow_passwords:
