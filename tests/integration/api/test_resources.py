@@ -273,3 +273,13 @@ def test_what_is_not_there(place: Place, path: str, status: int, code: str) -> N
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"]
+
+
+def test_cancelling_needs_what_starting_needs(stocked: Place) -> None:
+    [backup, _] = stocked.get("/backup/list")["backups"]
+    viewer = stocked.token(Grant(role=Role.VIEWER))
+    for action in ("cancel", "retry"):
+        path = f"/api/v1/runs/{backup['id']}/{action}"
+        assert stocked.client.post(path, headers=viewer).status_code == 403
+        refused = stocked.client.post(path)
+        assert refused.status_code == 409 and refused.json()["code"].startswith("run_")
