@@ -135,7 +135,8 @@ NAMES = sorted(name for name in FAILPOINTS if not name.startswith(_MAINTENANCE))
 def failpoint_operation(name: str) -> Operation:
     """The command whose way leads over this failpoint."""
     area = name.partition(".")[0]
-    wanted = {"restore": "restore-raw", "repository": "create"}.get(area, "incremental")
+    commands = {"restore": "restore-raw", "repository": "create", "data_keys": "rotate-key"}
+    wanted = commands.get(area, "incremental")
     return next(operation for operation in OPERATIONS if operation.name == wanted)
 
 
