@@ -195,11 +195,9 @@ class TestExport:
         arguments = ("export", "latest", "--disk", "web.raw", "--json")
         process = lab.cli.start(*arguments, "--repository", lab.cli.repository)
         assert process.stdout is not None
-        lines: list[str] = []
-        while not lines or lines[-1] != "}\n":
-            lines.append(process.stdout.readline())
-            assert lines[-1], process.communicate()
-        document = json.loads("".join(lines))
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        document = json.loads(line)
         uri = str(document["uri"])
         socket = urllib.parse.unquote(uri.partition("?socket=")[2])
         compare = ["qemu-img", "compare", "-f", "raw", "-F", "raw", uri, lab.image]
