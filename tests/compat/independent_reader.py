@@ -5,10 +5,15 @@ Python and the packages blake3, cryptography and zstandard. It must import nothi
 Slow and plain on purpose: it verifies everything it touches, whole packs included.
 
     python independent_reader.py REPOSITORY --passphrase-file FILE --list
+    python independent_reader.py REPOSITORY --passphrase-file FILE --restore POINT --to FOLDER
     python independent_reader.py REPOSITORY --passphrase-file FILE POINT DISK OUTPUT
 
-The file may hold the passphrase or the recovery key. OUTPUT becomes a sparse raw image. With
-`--artifact`, DISK names an artifact of the point instead.
+The file may hold the passphrase, the recovery key or a whole recovery kit. `--restore` writes every
+disk of the point as a sparse raw image and every artifact (VM definition, NVRAM, TPM state) into a
+new folder; a POINT is an id, a unique beginning of one, `latest`, or the name of a VM for its
+latest point. The third form writes one disk, or with `--artifact` one artifact. Nothing is written
+to the repository. The exit status is 3 when something is damaged; what is not was written all the
+same.
 
 Enter at `Repository`, then `Repository.restore`.
 """
@@ -244,7 +249,12 @@ class Repository:
         self.id_keys = {
             number: derive(self.master, f"chunk id {name}") for name, number in CHUNK_TYPES.items()
         }
-        require(self.open_envelope("sentinel", "sentinel") == b"holdfast", "sentinel: content")
+        try:
+            sentinel = self.open_envelope("sentinel", "sentinel")
+            require(sentinel == b"holdfast", "sentinel: content")
+        except Refused as problem:
+            # It says that all of the storage is there. What is there can be read without it.
+            self.warnings.append(str(problem))
         self._rows: dict[bytes, Row] | None = None
         self._pack: Pack | None = None
 
@@ -341,22 +351,15 @@ class Repository:
         known: set[str] = set()
         for path in self._files("index"):
             try:
-                content = self.open_envelope("index", f"index/{path.name}")
+                tables = self._tables(path.name)
             except Refused as problem:
                 self.warnings.append(str(problem))
                 continue
-            (count,) = struct.unpack_from("<I", content)
-            position = 4
-            for _ in range(count):
-                pack_hash, pack_bytes, number = INDEX_PACK.unpack_from(content, position)
-                position += INDEX_PACK.size
-                table = content[position : position + number * ROW.size]
-                require(len(table) == number * ROW.size, f"{path.name}: ends early")
-                position += len(table)
-                known.add(pack_hash.hex())
-                for row in parse_rows(pack_hash.hex(), pack_bytes, table):
-                    rows.setdefault(row.chunk_id, row)
-            require(position == len(content), f"{path.name}: has a tail")
+            for pack, table in tables.items():
+                if (self.root / "packs" / pack[:2] / pack).is_file():
+                    known.add(pack)
+                    for row in table:
+                        rows.setdefault(row.chunk_id, row)
         for path in self._files("packs"):
             if path.name not in known:
                 try:
@@ -365,6 +368,22 @@ class Repository:
                 except Refused as problem:
                     self.warnings.append(str(problem))
         return rows
+
+    def _tables(self, name: str) -> dict[str, list[Row]]:
+        """The tables in one index object, by name of pack."""
+        content = self.open_envelope("index", f"index/{name}")
+        tables: dict[str, list[Row]] = {}
+        (count,) = struct.unpack_from("<I", content)
+        position = 4
+        for _ in range(count):
+            pack_hash, pack_bytes, number = INDEX_PACK.unpack_from(content, position)
+            position += INDEX_PACK.size
+            table = content[position : position + number * ROW.size]
+            require(len(table) == number * ROW.size, f"{name}: ends early")
+            position += len(table)
+            tables[pack_hash.hex()] = parse_rows(pack_hash.hex(), pack_bytes, table)
+        require(position == len(content), f"{name}: has a tail")
+        return tables
 
     def chunk(self, chunk_id: bytes, kind: str) -> bytes:
         if self._rows is None:
@@ -427,6 +446,55 @@ class Repository:
         return data
 
 
+# -- a whole point --------------------------------------------------------------------------------
+
+
+def choose(repository: Repository, wanted: str) -> dict[str, Any]:
+    """By id or a unique beginning of it, `latest`, or the latest of the VM of that name."""
+    points = repository.points()
+    if wanted == "latest":
+        require(bool(points), "there is no point that can be read")
+        return points[-1]
+    matches = [point for point in points if point["id"].startswith(wanted.lower())]
+    matches = matches or [point for point in points if point["vm"]["name"] == wanted][-1:]
+    require(len(matches) == 1, f"{wanted} is not one point: --list shows them")
+    return matches[0]
+
+
+def restore_all(repository: Repository, point: dict[str, Any], folder: Path) -> list[str]:
+    """Every disk and artifact into a new folder; what could not be saved, in words."""
+    folder.mkdir(parents=True)
+    lost: list[str] = []
+    used: set[str] = set()
+    for artifact in point["artifacts"]:
+        path = folder / free_name(artifact["name"], "", used)
+        try:
+            path.write_bytes(repository.artifact(artifact))
+        except Refused as problem:
+            lost.append(f"{artifact['name']}: {problem}")
+    for disk in point["disks"]:
+        path = folder / free_name(disk["key"], ".raw", used)
+        try:
+            with path.open("xb") as output:
+                repository.restore(disk, output)
+        except Refused as problem:
+            path.unlink()
+            lost.append(f"{disk['key']}: {problem}")
+    return lost
+
+
+def free_name(text: str, suffix: str, used: set[str]) -> str:
+    """A name of a file in the folder, whatever `text` is."""
+    stem = re.sub("[^A-Za-z0-9._-]", "_", text).strip(".").removesuffix(suffix) or "unnamed"
+    number = 1
+    name = stem + suffix
+    while name.lower() in used:
+        number += 1
+        name = f"{stem}-{number}{suffix}"
+    used.add(name.lower())
+    return name
+
+
 # -- command line ---------------------------------------------------------------------------------
 
 
@@ -450,11 +518,21 @@ def show(repository: Repository) -> None:
             print("    SUSPECT:", repr(doubt))
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
+    """The exit status."""
     secret = arguments.passphrase_file.read_bytes().decode()
+    in_kit = re.search(r"^\s*(HFK1-\S+)\s*$", secret, re.MULTILINE)
+    if secret.startswith("HOLDFAST RECOVERY KIT") and in_kit is not None:
+        secret = in_kit[1]
     repository = Repository(arguments.repository, re.sub(r"\r?\n\Z", "", secret))
+    lost: list[str] = []
     if arguments.list:
         show(repository)
+    elif arguments.restore is not None:
+        point = choose(repository, arguments.restore)
+        lost = restore_all(repository, point, arguments.to)
+        print(f"{point['id']} of {point['vm']['name']!r} is in {arguments.to}")
+        print("Make a VM with the firmware and disk bus that domain.xml says, over these images.")
     else:
         point = repository.point(arguments.point)
         with arguments.output.open("xb") as output:
@@ -465,6 +543,9 @@ def run(arguments: argparse.Namespace) -> None:
                 repository.restore(by_name(point["disks"], "key", arguments.disk), output)
     for warning in repository.warnings:
         print("warning:", warning, file=sys.stderr)
+    for item in lost:
+        print("NOT SAVED:", item, file=sys.stderr)
+    return 3 if lost or repository.warnings else 0
 
 
 def main() -> int:
@@ -472,19 +553,22 @@ def main() -> int:
     parser.add_argument("repository", type=Path)
     parser.add_argument("--passphrase-file", type=Path, required=True)
     parser.add_argument("--list", action="store_true", help="list points, then stop")
+    parser.add_argument("--restore", metavar="POINT", help="restore everything of this point")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="a new folder, for --restore")
     parser.add_argument("--artifact", action="store_true", help="DISK names an artifact")
     parser.add_argument("point", nargs="?")
     parser.add_argument("disk", nargs="?")
     parser.add_argument("output", nargs="?", type=Path)
     arguments = parser.parse_intermixed_args()
-    if not arguments.list and arguments.output is None:
-        parser.error("give --list, or POINT DISK OUTPUT")
+    if (arguments.restore is None) != (arguments.to is None):
+        parser.error("--restore and --to go together")
+    if not arguments.list and arguments.restore is None and arguments.output is None:
+        parser.error("give --list, or --restore POINT --to FOLDER, or POINT DISK OUTPUT")
     try:
-        run(arguments)
+        return run(arguments)
     except (Refused, OSError, ValueError, KeyError) as problem:
         print("error:", problem, file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ between the code and the document shows here."""
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,9 +15,17 @@ import pytest
 from holdfast.backup.run import back_up_vm
 from holdfast.core.cancellation import CancelToken
 from holdfast.hypervisors.driver import Artifact
-from holdfast.repository import Credential, LocalStore, Manifest, Repository, parse_recovery_key
+from holdfast.repository import (
+    ChunkType,
+    Credential,
+    LocalStore,
+    Manifest,
+    Repository,
+    parse_recovery_key,
+)
 from holdfast.repository.format.recovery_kit import format_recovery_key
 from tests.compat import independent_reader
+from tests.support.damage import flip_bit
 from tests.support.fake_driver import FakeDriver, FakeVm
 
 READER = Path(independent_reader.__file__)
@@ -158,6 +167,62 @@ def test_command_line(tmp_path: Path) -> None:
     refused = run("wrong", "--list")
     assert refused.returncode == 1
     assert "no key slot opens" in refused.stderr
+
+
+def test_a_whole_point_in_a_folder_past_damage(tmp_path: Path) -> None:
+    """The rescue of last resort: no index, no leases, no sentinel, another manifest damaged; then a
+    disk that cannot be read costs itself only."""
+    repository, recovery_key = create(tmp_path / "repository")
+    driver = FakeDriver()
+    vm = driver.add_vm("web 1")
+    vm.artifacts = [Artifact(name="domain.xml", data=b"<domain/>"), Artifact(name="..", data=b"x")]
+    vm.add_disk("vda", 50_000).write(3000, random.Random(5).randbytes(40_000))
+    first = back_up(repository, driver, vm)
+    vm.add_disk("../b", 9000).write(0, random.Random(6).randbytes(9000))
+    second = back_up(repository, driver, vm)
+    root = tmp_path / "repository"
+    for folder in ("index", "leases"):
+        shutil.rmtree(root / folder)
+    (root / "sentinel").unlink()
+    flip_bit(root / "points" / first.id, 600)
+    (tmp_path / "kit").write_text(recovery_key)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+    def restore(wanted: str, folder: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(READER), str(root), "--passphrase-file", tmp_path / "kit"]
+        return subprocess.run(
+            [*command, "--restore", wanted, "--to", tmp_path / folder],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    for number, wanted in enumerate(("latest", "web 1", second.id[:30])):
+        done = restore(wanted, f"out{number}")
+        assert done.returncode == 3, done.stderr
+        assert "NOT SAVED" not in done.stderr
+        assert first.id in done.stderr
+        out = tmp_path / f"out{number}"
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+            "domain.xml": b"<domain/>",
+            "unnamed": b"x",
+            "vda.raw": vm.disks["vda"].content.read(),
+            "_b.raw": vm.disks["../b"].content.read(),
+        }
+    assert restore("nobody", "none").returncode == 1
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+    location = repository.chunks.locate(
+        repository.chunks.id_of(ChunkType.DATA, vm.disks["../b"].content.read(0, 4096)),
+        ChunkType.DATA,
+    )
+    (root / "packs" / location.pack_hash.hex()[:2] / location.pack_hash.hex()).unlink()
+    done = restore("latest", "partly")
+    assert done.returncode == 3
+    assert "NOT SAVED: ../b" in done.stderr
+    assert (tmp_path / "partly/vda.raw").read_bytes() == vm.disks["vda"].content.read()
+    assert not (tmp_path / "partly/_b.raw").exists()
 
 
 def test_reader_imports_nothing_of_holdfast() -> None:

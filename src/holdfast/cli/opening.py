@@ -22,6 +22,7 @@ from holdfast.repository import (
     parse_recovery_key,
     read_config,
 )
+from holdfast.repository.rescue import Rescue, open_for_rescue
 from holdfast.repository.store.store import ObjectStore
 from holdfast.settings import Settings, read_passphrase, read_s3_access
 
@@ -46,19 +47,12 @@ def open_repository(
     return Repository.open(store, _credential(passphrase_file, settings))
 
 
-def open_for_rescue(
+def open_rescue(
     location: str, kit: Path | None, passphrase_file: Path | None, settings: Settings
-) -> tuple[Repository, list[str]]:
-    """The repository, and what of its frame is missing or damaged. Writes nothing, caches
-    nothing."""
+) -> Rescue:
+    """Past what of its frame is missing or damaged. Writes nothing, caches nothing."""
     store = open_store(location, _store_options(location, settings, cached=False))
-    read_config(store)
-    credential = _kit(kit) if kit else _credential(passphrase_file, settings)
-    problems: list[str] = []
-    opened = Repository.open(
-        store, credential, on_incomplete=lambda error: problems.append(error.message)
-    )
-    return opened, problems
+    return open_for_rescue(store, _kit(kit) if kit else _credential(passphrase_file, settings))
 
 
 def open_with_credential(

@@ -151,24 +151,14 @@ class Repository:
         credential: Credential,
         *,
         clock: Clock | None = None,
-        on_incomplete: Callable[[HoldfastError], None] | None = None,
     ) -> Repository:
         """Raises NotARepository, RepositoryTooNew, RepositoryIncomplete, WrongPassphrase,
-        ObjectDamaged. Reads no index yet.
-
-        With `on_incomplete` a missing or damaged sentinel is told and passed over: for getting out
-        what is left, never for writing.
-        """
+        ObjectDamaged. Reads no index yet."""
         config, stored = read_config(store)
         master = unlock(store, config, credential)
         check_config(stored, master)
         repository = cls(store, config, master, clock or SystemClock())
-        try:
-            repository.require_sentinel()
-        except (RepositoryIncomplete, ObjectDamaged) as error:
-            if on_incomplete is None:
-                raise
-            on_incomplete(error)
+        repository.require_sentinel()
         return repository
 
     # -- handing over to a process of ours ------------------------------------------------------

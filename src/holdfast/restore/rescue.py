@@ -1,202 +1,428 @@
-"""Get out of a repository whatever is left of a point: every disk as an image, and what the VM
-needs besides, into one folder, with a note on how to bring it up again.
+"""Everything of one point as files in a folder: disks as images, the VM's definition, firmware and
+TPM state, and a page that says how to make a VM of them.
 
-Goes on over damage: what cannot be read becomes zeroes or is left out, and is named in the report.
-Writes nothing to the repository, which may be on read-only media. Enter at `rescue_point`.
+What cannot be read costs itself only. A run that was broken off goes on where it was: a list in the
+folder says what is complete. Enter at `rescue_point`. Knows nothing of libvirt's library: it need
+not be installed.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.clock import format_time
-from holdfast.core.errors import InvalidInput, OutOfSpace, TargetExists
+from holdfast.core.errors import HoldfastError, TargetExists
 from holdfast.core.progress import ProgressSink
 from holdfast.core.units import format_bytes
+from holdfast.hypervisors.libvirt.domain_xml import parse_xml
+from holdfast.hypervisors.libvirt.restored_xml import DiskFile, Identity, restored_xml
+from holdfast.nbd.errors import TargetUnavailable
 from holdfast.repository import DiskRecord, Repository, RestorePoint
-from holdfast.restore.disk import DiskRestore, restore_disk
-from holdfast.restore.holes import DAMAGE
+from holdfast.repository.losses import DAMAGE
+from holdfast.restore.disk import restore_disk
+from holdfast.restore.targets import new_target
 
-README = "README.txt"
+README, DEFINITION = "README.txt", "define.xml"
+_LIST = "rescue.json"
+_DOMAIN, _NVRAM, _TPM = "domain.xml", "nvram", "tpm.tar"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_FOLDER_MODE = 0o711
+"""QEMU's own user must get through to the images, which stay private themselves."""
 _SUFFIX = {"raw": "img", "qcow2": "qcow2", "vmdk": "vmdk"}
-_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+_ATTACHABLE = frozenset({"raw", "qcow2"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RescuedDisk:
-    key: str
-    path: Path
+class RescueOptions:
+    format: str = "qcow2"
+    """Of the images: raw, qcow2 or vmdk."""
+    fill_holes: bool = False
+    """Write zeroes where data cannot be read, and say where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFile:
+    """One disk or artifact, and what became of it."""
+
+    name: str
+    """Of the file in the folder; also of one that could not be saved."""
+    what: str
+    """Key of the disk, or name of the artifact."""
+    is_disk: bool
     size_bytes: int
-    written_bytes: int
-    lost_bytes: int
-    """Bytes that could not be read and hold zeroes."""
+    written_bytes: int = 0
+    problem: str = ""
+    """Why it is not there, or not whole; empty when it is."""
+    holes: Sequence[tuple[int, int]] = ()
+    """`(offset, length)` of what holds zeroes because it could not be read."""
+
+    @property
+    def is_there(self) -> bool:
+        return not self.problem or bool(self.holes)
+
+    @property
+    def lost_bytes(self) -> int:
+        """What holds zeroes instead."""
+        return sum(length for _, length in self.holes)
 
 
 @dataclass(slots=True, kw_only=True)
-class RescueReport:
-    """What came out. `problems` are sentences for a person."""
-
-    disks: list[RescuedDisk] = field(default_factory=list[RescuedDisk])
-    files: list[Path] = field(default_factory=list[Path])
-    """Definition, UEFI variables, TPM state."""
-    problems: list[str] = field(default_factory=list[str])
+class PointRescue:
+    folder: Path
+    files: list[SavedFile] = field(default_factory=list[SavedFile])
+    notes: list[str] = field(default_factory=list[str])
 
     @property
     def is_whole(self) -> bool:
-        return not self.problems
+        return not any(file.problem for file in self.files)
 
 
 def rescue_point(
+    *,
     repository: Repository,
     point: RestorePoint,
     folder: Path,
-    *,
-    format: str,
+    options: RescueOptions,
     cancel: CancelToken,
     progress: ProgressSink,
-) -> RescueReport:
-    """Fill a new or empty folder. `Repository.load_index` need not have been called.
+) -> PointRescue:
+    """Write the point to `folder`, which must be new, empty, or of a broken-off run for the same
+    point and format. The repository's index must be complete.
 
-    Raises TargetExists, OutOfSpace, StoreUnavailable, Cancelled. Damage is reported, not raised.
+    Damage ends up in the result. Raises TargetExists, TargetUnavailable, OutOfSpace, Cancelled;
+    what is complete by then stays, and counts when it is done again.
     """
-    _prepare(folder)
-    # Not only the index: any of its objects may be among what is lost.
-    repository.complete_index()
-    report = RescueReport()
-    if point.suspect:
-        report.problems.append(f"the point is in doubt: {point.suspect}")
-    for artifact in point.manifest.artifacts:
+    return _Rescue(repository, point, folder.absolute(), options, cancel, progress).run()
+
+
+class _Rescue:
+    def __init__(
+        self,
+        repository: Repository,
+        point: RestorePoint,
+        folder: Path,
+        options: RescueOptions,
+        cancel: CancelToken,
+        progress: ProgressSink,
+    ) -> None:
+        self._repository = repository
+        self._point = point
+        self._folder = folder
+        self._options = options
+        self._cancel = cancel
+        self._progress = progress
+        self._result = PointRescue(folder=folder)
+        self._names: set[str] = {README.lower(), DEFINITION.lower(), _LIST}
+        self._artifacts: dict[str, bytes] = {}
+        self._before: Mapping[str, SavedFile] = {}
+        """What an earlier run completed, by file name."""
+        self._writing = ""
+
+    def run(self) -> PointRescue:
+        self._prepare()
+        manifest = self._point.manifest
+        if self._point.suspect:
+            self._result.notes.append(f"this point is in doubt: {self._point.suspect}")
+        # The small and irreplaceable things first.
+        for artifact in manifest.artifacts:
+            name = self._free_name(artifact.name, "")
+            self._save_artifact(artifact.name, name, artifact.size_bytes)
+        for disk in manifest.disks:
+            self._cancel.check()
+            name = self._free_name(disk.key, f".{_SUFFIX[self._options.format]}")
+            self._save_disk(disk, name)
+        self._write(DEFINITION, self._definition())
+        self._write(README, _readme(self._point, self._result, self._options).encode())
+        return self._result
+
+    # -- the folder -----------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Raises TargetExists, TargetUnavailable."""
         try:
-            data = repository.read_artifact(artifact)
+            self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            there = [name for name in os.listdir(self._folder) if not name.startswith(".")]
+            if not there:
+                self._keep_list()
+                return
+            listed = _read_list(self._folder / _LIST)
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise TargetUnavailable(target=str(self._folder), problem=problem) from error
+        if listed is None or listed.head != self._head():
+            raise TargetExists(path=f"{self._folder} (it is not empty)")
+        self._before = {
+            file.name: file for file in listed.files if (self._folder / file.name).exists()
+        }
+        self._writing = listed.writing
+
+    def _head(self) -> dict[str, str]:
+        return {"point": self._point.id, "format": self._options.format}
+
+    def _keep_list(self) -> None:
+        """What is complete so far, now or from before. Replaced as a whole."""
+        noted = {file.name for file in self._result.files}
+        done = [file for file in self._result.files if file.is_there]
+        done += [file for file in self._before.values() if file.name not in noted]
+        document = {
+            **self._head(),
+            "writing": self._writing,
+            "files": [
+                {
+                    "name": file.name,
+                    "what": file.what,
+                    "disk": file.is_disk,
+                    "size_bytes": file.size_bytes,
+                    "problem": file.problem,
+                    "holes": [list(hole) for hole in file.holes],
+                }
+                for file in done
+            ],
+        }
+        self._write(_LIST, json.dumps(document, indent=1).encode())
+
+    def _write(self, name: str, data: bytes | None) -> None:
+        """A small file that may be replaced; none for None."""
+        path = self._folder / name
+        temporary = self._folder / f".{name}.tmp"
+        try:
+            if data is None:
+                path.unlink(missing_ok=True)
+                return
+            temporary.write_bytes(data)
+            temporary.chmod(0o600)
+            temporary.replace(path)
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise TargetUnavailable(target=str(path), problem=problem) from error
+
+    def _free_name(self, text: str, suffix: str) -> str:
+        """A harmless file name, different from all others even where case does not count."""
+        stem = _UNSAFE.sub("_", text).strip(".") or "unnamed"
+        number = 1
+        while (name := f"{stem}{f'-{number}' if number > 1 else ''}{suffix}").lower() in (
+            self._names
+        ):
+            number += 1
+        self._names.add(name.lower())
+        return name
+
+    # -- what is saved --------------------------------------------------------------------------
+
+    def _begin(self, name: str) -> None:
+        """A file of that name is ours from here on. One that the list does not have was given its
+        name just before a run broke off, and is written again."""
+        if name == self._writing:
+            self._write(name, None)
+        self._writing = name
+        self._keep_list()
+
+    def _save_artifact(self, what: str, name: str, size_bytes: int) -> None:
+        problem = ""
+        record = next(item for item in self._point.manifest.artifacts if item.name == what)
+        try:
+            data = self._repository.read_artifact(record)
         except DAMAGE as error:
-            report.problems.append(f"{artifact.name} is lost: {error.message}")
-            continue
-        report.files.append(_write(folder / _file_name(artifact.name), data))
-    for disk in point.manifest.disks:
-        cancel.check()
-        path = folder / f"{_file_name(disk.key)}.{_SUFFIX[format]}"
-        done = _restore(repository, disk, path, format, cancel, progress)
-        lost = sum(hole.length for hole in done.holes)
-        report.disks.append(
-            RescuedDisk(
-                key=disk.key,
-                path=path,
-                size_bytes=done.size_bytes,
-                written_bytes=done.written_bytes,
-                lost_bytes=lost,
+            problem = error.message
+        else:
+            self._artifacts[what] = data
+            if name not in self._before:
+                self._begin(name)
+                with new_target(self._folder / name, "raw", len(data)) as target:
+                    writer = target.open_writer()
+                    writer.write(0, memoryview(data))
+                    writer.close()
+        self._note(
+            SavedFile(name=name, what=what, is_disk=False, size_bytes=size_bytes, problem=problem)
+        )
+
+    def _save_disk(self, disk: DiskRecord, name: str) -> None:
+        if name in self._before:
+            self._note(self._before[name])
+            self._progress.message(f"{name}: is there already")
+            return
+        self._begin(name)
+        problem, holes, written_bytes = "", list[tuple[int, int]](), 0
+        try:
+            done = restore_disk(
+                repository=self._repository,
+                disk=disk,
+                output=self._folder / name,
+                format=self._options.format,
+                cancel=self._cancel,
+                progress=self._progress,
+                fill_holes=self._options.fill_holes,
+            )
+        except DAMAGE as error:
+            problem = error.message
+        else:
+            written_bytes = done.written_bytes
+            holes = [(hole.offset, hole.length) for hole in done.holes]
+            if holes:
+                lost = format_bytes(sum(length for _, length in holes))
+                problem = f"{lost} LOST: they could not be read and hold zeroes instead"
+        self._note(
+            SavedFile(
+                name=name,
+                what=disk.key,
+                is_disk=True,
+                size_bytes=disk.size_bytes,
+                written_bytes=written_bytes,
+                problem=problem,
+                holes=holes,
             )
         )
-        for hole in done.holes:
-            report.problems.append(
-                f"{disk.key}: {hole.length} bytes from byte {hole.offset} on are zeroes, for "
-                f"what was there is lost: {hole.problem}"
-            )
-    _write(folder / README, _readme(point, report, format).encode())
-    return report
 
+    def _note(self, file: SavedFile) -> None:
+        self._result.files.append(file)
+        self._keep_list()
+        self._progress.message(f"{file.name}: {file.problem or 'saved'}")
 
-def _restore(
-    repository: Repository,
-    disk: DiskRecord,
-    path: Path,
-    format: str,
-    cancel: CancelToken,
-    progress: ProgressSink,
-) -> DiskRestore:
-    """The fast way, and chunk by chunk only where that meets damage."""
-    try:
-        return restore_disk(
-            repository=repository,
-            disk=disk,
-            output=path,
-            format=format,
-            cancel=cancel,
-            progress=progress,
+    def _definition(self) -> bytes | None:
+        """For `virsh define`: the stored definition over the files in this folder; None when there
+        is none to make it of."""
+        stored = self._artifacts.get(_DOMAIN)
+        if stored is None or self._options.format not in _ATTACHABLE:
+            return None
+        disks = {
+            file.what: DiskFile(path=self._folder / file.name, format=self._options.format)
+            for file in self._result.files
+            if file.is_disk and file.is_there
+        }
+        nvram = next(
+            (self._folder / file.name for file in self._result.files if file.what == _NVRAM), None
         )
-    except DAMAGE as error:
-        progress.message(f"{disk.key}: damaged, trying again around the damage: {error.message}")
-    return restore_disk(
-        repository=repository,
-        disk=disk,
-        output=path,
-        format=format,
-        cancel=cancel,
-        progress=progress,
-        fill_holes=True,
-    )
+        try:
+            root = parse_xml(stored)
+            identity = Identity(
+                name=root.findtext("name") or self._point.manifest.vm.name,
+                uuid=root.findtext("uuid") or self._point.manifest.vm.id,
+                keep_macs=True,
+            )
+            made = restored_xml(
+                stored,
+                identity=identity,
+                isolated=True,
+                disks=disks,
+                nvram=nvram if _NVRAM in self._artifacts else None,
+            )
+        except HoldfastError as error:
+            self._result.notes.append(f"no {DEFINITION} was made: {error.message}")
+            return None
+        if made.dropped:
+            left_out = ", ".join(sorted(set(made.dropped)))
+            self._result.notes.append(f"{DEFINITION} leaves out: {left_out}")
+        return made.xml.encode()
 
 
-def _prepare(folder: Path) -> None:
-    """Raises TargetExists, InvalidInput."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """What an earlier run left on record."""
+
+    head: Mapping[str, str]
+    files: Sequence[SavedFile]
+    writing: str
+
+
+def _read_list(path: Path) -> _Listed | None:
+    """None when there is no such list that can be understood."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise TargetExists(path=f"something in {folder}")
-    except OSError as error:
-        problem = error.strerror or str(error)
-        raise InvalidInput(what=str(folder), problem=problem) from error
+        document = cast("dict[str, Any]", json.loads(path.read_bytes()))
+        files = [
+            SavedFile(
+                name=str(item["name"]),
+                what=str(item["what"]),
+                is_disk=bool(item["disk"]),
+                size_bytes=int(item["size_bytes"]),
+                problem=str(item["problem"]),
+                holes=[(int(offset), int(length)) for offset, length in item["holes"]],
+            )
+            for item in document["files"]
+        ]
+        return _Listed(
+            head={"point": str(document["point"]), "format": str(document["format"])},
+            files=files,
+            writing=str(document["writing"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
-def _write(path: Path, data: bytes) -> Path:
-    """Durable on return."""
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutOfSpace(location=str(path.parent)) from error
-    return path
+# -- the page -------------------------------------------------------------------------------------
 
 
-def _file_name(name: str) -> str:
-    """Names come from the repository: nothing of them leads out of the folder."""
-    safe = "".join(letter if letter in _SAFE else "_" for letter in name)
-    return safe if safe.strip(".") else f"_{safe}"
-
-
-def _readme(point: RestorePoint, report: RescueReport, format: str) -> str:
-    vm = point.manifest.vm
+def _readme(point: RestorePoint, result: PointRescue, options: RescueOptions) -> str:
+    manifest = point.manifest
     lines = [
-        f"{vm.name} as of {format_time(point.manifest.captured_at)}",
+        f"{manifest.vm.name} as it was on {format_time(manifest.captured_at)}",
         "",
-        f"Restore point {point.id}, {point.manifest.consistency}-consistent,",
-        f"of the VM {vm.id} on {vm.platform}.",
+        f"Restore point  {point.id}",
+        f"VM             {manifest.vm.id} on {manifest.vm.platform}",
+        f"Consistency    {manifest.consistency}",
         "",
-        "Disks",
-        *(_disk_line(disk) for disk in report.disks),
+        "Files:",
+        *(_file_line(file) for file in result.files),
     ]
-    if report.problems:
-        lines += ["", "NOT WHOLE. Check the file systems before use:"]
-        lines += [f"  - {problem}" for problem in report.problems]
-    lines += ["", *_how_to_boot(report, format)]
+    if not result.is_whole:
+        lines += ["", "NOT EVERYTHING COULD BE SAVED: see above."]
+        if any(file.is_disk and not file.is_there for file in result.files):
+            lines.append(
+                "A disk that is missing may be readable in part: run the same command again with\n"
+                "--fill-holes-with-zeroes. What is here already stays."
+            )
+        lines.append("Run fsck or chkdsk on the file systems of a disk with holes before use.")
+    lines += [f"Note: {note}" for note in result.notes]
+    lines += ["", *_how_to(point, result, options)]
     return "\n".join(lines) + "\n"
 
 
-def _disk_line(disk: RescuedDisk) -> str:
-    lost = f", {format_bytes(disk.lost_bytes)} LOST" if disk.lost_bytes else ""
-    return f"  {disk.path.name}  {disk.key}, {format_bytes(disk.size_bytes)}{lost}"
+def _file_line(file: SavedFile) -> str:
+    state = "verified" if not file.problem else file.problem
+    lines = [f"  {file.name:<24} {format_bytes(file.size_bytes):>12}  {state}"]
+    lines += [f"      {length} bytes from byte {offset}" for offset, length in file.holes]
+    return "\n".join(lines)
 
 
-def _how_to_boot(report: RescueReport, format: str) -> Sequence[str]:
-    names = {path.name for path in report.files}
-    if "domain.xml" not in names:
-        disks = " ".join(f"-drive file={disk.path.name},format={format}" for disk in report.disks)
-        return ("To boot it without libvirt:", "", f"  qemu-system-x86_64 -m 2048 {disks}")
-    steps = [
-        "To bring it up with libvirt:",
+def _how_to(point: RestorePoint, result: PointRescue, options: RescueOptions) -> Sequence[str]:
+    folder = shlex.quote(str(result.folder))
+    if not (result.folder / DEFINITION).exists():
+        return [
+            "There is no ready definition. Make a VM with the same firmware (UEFI or BIOS) and",
+            f"disk bus, and attach the images ({options.format}) in the order above.",
+        ]
+    name = shlex.quote(point.manifest.vm.name)
+    lines = [
+        "To make a VM of it on a libvirt host:",
         "",
-        "  1. Copy the images to where libvirt keeps them (/var/lib/libvirt/images).",
-        "  2. In a copy of domain.xml, change each <source file=...> to the new place and the type",
-        f"     of its <driver> to {format}. If the old VM may still run somewhere, remove <uuid>",
-        "     and the <mac> elements, so that the two do not clash.",
+        f"    virsh define {folder}/{DEFINITION}",
     ]
-    if "nvram" in names:
-        steps.append("  3. Copy nvram to the path in <nvram>: without it UEFI boots by default.")
-    if "tpm.tar" in names:
-        steps.append("  4. Unpack tpm.tar in /var/lib/libvirt/swtpm/<uuid> before the first start.")
-    return (*steps, "", "  virsh define domain.xml && virsh start NAME")
+    tpm = next((file for file in result.files if file.what == _TPM and file.is_there), None)
+    if tpm is not None:
+        uuid = f'"$(virsh domuuid {name})"'
+        state = f"/var/lib/libvirt/swtpm/{uuid}"
+        lines += [
+            f"    mkdir -p {state}",
+            f"    tar -xf {folder}/{shlex.quote(tpm.name)} -C {state}",
+        ]
+    lines += [
+        f"    virsh start {name}",
+        "",
+        "It has the name, UUID and MAC addresses of the original, which must be gone, and its",
+        "network cards are disconnected. Look at it first, then connect them:",
+        "",
+        f"    virsh domif-setlink {name} INTERFACE up",
+        "",
+        "The images are used where they are. To have them elsewhere, move this folder before and",
+        f"change the paths in {DEFINITION}. {_DOMAIN} is the definition as the old host had it.",
+    ]
+    return lines

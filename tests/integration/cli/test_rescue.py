@@ -123,7 +123,11 @@ def test_what_is_lost_is_named_and_the_rest_comes_out(ground: Path, place: Path)
     listed = _rescue(place, exits=3)
     assert listed["total"] == 1 and len(listed["damaged"]) == 1
     out = place / "out"
-    done = _rescue(place, "--restore", "latest", "--to", out, "--format", "raw", exits=3)
+    rescue = ("--restore", "latest", "--to", out, "--format", "raw")
+    done = _rescue(place, *rescue, exits=3)
+    assert not done["whole"] and not (out / "vda.raw.img").exists()
+    # Zeroes in place of what is lost are written when asked for only.
+    done = _rescue(place, *rescue, "--fill-holes-with-zeroes", exits=3)
     assert not done["whole"] and len(done["problems"]) == 1
     [lost] = [disk for disk in done["disks"] if disk["lost_bytes"]]
     assert lost["key"] == "vda.raw"

@@ -38,6 +38,14 @@ class Kind(IntEnum):
     DATAKEY = 12
 
 
+def owner_of(stored: bytes) -> bytes | None:
+    """The repository that an envelope says it belongs to, without a key and so unproven; None when
+    it is no envelope."""
+    if len(stored) < OVERHEAD_BYTES or not stored.startswith(MAGIC):
+        return None
+    return _HEADER.unpack(stored[: _HEADER.size])[3]
+
+
 class Sealer:
     """Seals and opens envelopes of one repository. Thread-safe; holds derived keys only."""
 
