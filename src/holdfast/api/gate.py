@@ -209,6 +209,8 @@ class _Answering:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            # Long polling sends them with capitals, which nothing after it would find.
+            message["headers"] = [(name.lower(), value) for name, value in message["headers"]]
             self._complete(MutableHeaders(scope=message))
         elif message["type"] == "http.response.body" and self._body is not None:
             self._body += message.get("body", b"")

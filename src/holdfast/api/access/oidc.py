@@ -219,7 +219,7 @@ class OidcSignIn:
 
     def _get(self, client: Any, url: str) -> dict[str, Any]:
         try:
-            answer = client.get(url, withhold_token=True)
+            answer = client.request("GET", url, withhold_token=True)
             answer.raise_for_status()
             if len(answer.content) > _LONGEST_ANSWER:
                 raise OidcProviderFailed(problem="it answers too much")

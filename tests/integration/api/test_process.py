@@ -1,0 +1,348 @@
+"""The service as a process: its one port, its live events, what it says of secrets, and its end."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import socketio
+
+from holdfast.catalog import tokens, users
+from holdfast.catalog.database import Database
+from holdfast.catalog.models import Run, VirtualMachine, VmTag
+from holdfast.catalog.notices import announce
+from holdfast.core.clock import SystemClock
+from holdfast.policy.access import Grant, Role
+from tests.support.running_service import RunningService, base_environment, command, run_service
+from tests.support.service import everywhere, tagged
+
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def running(state: Path) -> Generator[RunningService]:
+    with run_service(state) as service:
+        yield service
+
+
+@pytest.fixture
+def database(running: RunningService, state: Path) -> Generator[Database]:
+    opened = Database.open(f"sqlite:///{state}/holdfast.db")
+    yield opened
+    opened.close()
+
+
+def make_token(database: Database, *grants: Grant) -> str:
+    with database.writing() as session:
+        admin = users.find_user_by_name(session, "admin")
+        assert admin is not None
+        return tokens.add_token(
+            session, admin, name="t", grants=grants, expires_at=None, clock=CLOCK
+        )[1]
+
+
+def add_run(database: Database, run_id: str, vm_id: str | None, state: str, revision: int) -> None:
+    with database.writing() as session:
+        session.merge(
+            Run(
+                id=run_id,
+                kind="backup",
+                state=state,
+                vm_id=vm_id,
+                backup_type="full",
+                request={},
+                plan=[],
+                disks=[],
+                bottleneck={},
+                samples=[],
+                result={},
+                percent=50.0,
+                done_bytes=50,
+                total_bytes=100,
+                created_at=CLOCK.now(),
+                revision=revision,
+            )
+        )
+
+
+def add_vm(database: Database, vm_id: str, tag: str) -> None:
+    with database.writing() as session:
+        session.add(
+            VirtualMachine(
+                id=vm_id,
+                platform_identity="images",
+                platform_vm_id=vm_id,
+                name=vm_id,
+                power="running",
+                firmware="bios",
+                vcpus=1,
+                memory_bytes=1,
+                size_bytes=1,
+                disks=[],
+                networks=[],
+                added_at=CLOCK.now(),
+            )
+        )
+        session.flush()
+        session.add(VmTag(vm_id=vm_id, tag=tag))
+
+
+class Listener:
+    """A Socket.IO client that keeps what it hears."""
+
+    def __init__(self, service: RunningService, token: str, transport: str = "websocket") -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.changed = threading.Condition()
+        self.ended = threading.Event()
+        self.client = socketio.Client(
+            reconnection=False, websocket_extra_options={"suppress_origin": True}
+        )
+        self.client.on("*", self._hear)
+        self.client.on("disconnect", lambda *_: self.ended.set())
+        self.client.connect(
+            service.url,
+            headers={"Authorization": f"Bearer {token}"},
+            transports=[transport],
+            wait_timeout=60,
+        )
+
+    def _hear(self, event: str, payload: dict[str, Any]) -> None:
+        with self.changed:
+            self.heard.append((event, payload))
+            self.changed.notify_all()
+
+    def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
+        def found() -> dict[str, Any] | None:
+            for name, payload in self.heard:
+                if name == event and all(payload[key] == fields[key] for key in fields):
+                    return payload
+            return None
+
+        with self.changed:
+            assert self.changed.wait_for(lambda: found() is not None, 60), self.heard
+            payload = found()
+        assert payload is not None
+        return payload
+
+
+def test_events_reach_who_may_see_the_vm(running: RunningService, database: Database) -> None:
+    add_vm(database, "vm-blue", "blue")
+    add_vm(database, "vm-red", "red")
+    add_run(database, "before", "vm-blue", "running", 1)
+    seer = Listener(running, make_token(database, everywhere(Role.VIEWER)), "polling")
+    blue = Listener(running, make_token(database, tagged(Role.VIEWER)))
+    present = blue.wait_for("backup_progress", id="before")
+    assert present["progress_percent"] == 50.0
+    assert present["backup_id"] == "before"
+    add_run(database, "red", "vm-red", "running", 2)
+    seer.wait_for("run_progress", id="red")
+    seer.wait_for("backup_progress", id="red")
+    add_run(database, "blue", "vm-blue", "running", 3)
+    blue.wait_for("backup_progress", id="blue")
+    with database.writing() as session:
+        announce(session, "vm", "vm-red", "changed", clock=CLOCK, vm_id="vm-red")
+        announce(session, "repository", "r", "changed", clock=CLOCK)
+    assert blue.wait_for("repository_changed", id="r")["action"] == "changed"
+    seer.wait_for("vm_changed", id="vm-red")
+    assert not [payload for _, payload in blue.heard if payload.get("vm_id") == "vm-red"]
+    for listener in (seer, blue):
+        listener.client.disconnect()
+
+
+def test_revoking_ends_the_connection(running: RunningService, database: Database) -> None:
+    token = make_token(database, everywhere(Role.VIEWER))
+    listener = Listener(running, token)
+    with database.writing() as session:
+        row = tokens.find_token(session, token.split("_")[1])
+        row.revoked_at = CLOCK.now()
+    assert listener.ended.wait(60)
+
+
+def test_live_events_need_a_sign_in_and_the_right_origin(running: RunningService) -> None:
+    client = socketio.Client(reconnection=False, websocket_extra_options={"suppress_origin": True})
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        client.connect(running.url, transports=["websocket"], wait_timeout=60)
+    http = running.client()
+    login = {"name": "admin", "password": running.password}
+    assert http.post("/api/v1/auth/login", json=login).status_code == 200
+    cookie = f"holdfast={http.cookies['holdfast']}"
+    own = {"Origin": running.url}
+    new = {"current_password": running.password, "new_password": "some other long words"}
+    assert http.post("/api/v1/auth/password", json=new, headers=own).status_code == 204
+    for origin in ("http://evil.test", "null"):
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            socketio.Client(
+                reconnection=False, websocket_extra_options={"suppress_origin": True}
+            ).connect(
+                running.url,
+                headers={"Cookie": cookie, "Origin": origin},
+                transports=["websocket"],
+                wait_timeout=60,
+            )
+    good = socketio.Client(reconnection=False, websocket_extra_options={"suppress_origin": True})
+    good.connect(
+        running.url,
+        headers={"Cookie": cookie, "Origin": running.url},
+        transports=["websocket"],
+        wait_timeout=60,
+    )
+    ended = threading.Event()
+    good.on("disconnect", lambda *_: ended.set())
+    assert http.post("/api/v1/auth/logout", headers=own).status_code == 204
+    assert ended.wait(60), "signing out ends the live events too"
+
+
+def test_it_listens_on_its_one_port_only(running: RunningService) -> None:
+    port = int(running.url.rsplit(":", 1)[1])
+    listening = [
+        item.laddr
+        for item in psutil.Process(running.process.pid).net_connections(kind="inet")
+        if item.status == psutil.CONN_LISTEN
+    ]
+    assert [(item.ip, item.port) for item in listening] == [("127.0.0.1", port)]
+    assert psutil.Process(running.process.pid).children() == []
+
+
+def test_secrets_appear_nowhere_in_clear(
+    running: RunningService, database: Database, state: Path
+) -> None:
+    assert running.password is not None
+    new = "canary-password-0451"
+    http = running.client(Origin=running.url)
+    http.post("/api/v1/auth/login", json={"name": "admin", "password": running.password})
+    change = {"current_password": running.password, "new_password": new}
+    assert http.post("/api/v1/auth/password", json=change).status_code == 204
+    answers = [http.post("/api/v1/auth/login", json={"name": "admin", "password": new})]
+    body = {"name": "ci", "grants": [{"role": "viewer"}]}
+    key = {"Idempotency-Key": "one"}
+    token = http.post("/api/v1/tokens", json=body, headers=key).json()["token"]
+    oidc = {
+        "enabled": False,
+        "issuer": "https://id.test",
+        "client_id": "x",
+        "client_secret": "canary-oidc-0451",
+    }
+    answers.append(http.put("/api/v1/auth/oidc", json=oidc))
+    totp = http.post("/api/v1/auth/totp").json()["secret"]
+    answers += [http.get(path) for path in ("/api/v1/audit", "/api/v1/auth/oidc", "/api/v1/tokens")]
+    answers.append(http.post("/api/v1/auth/login", json={"name": "admin", "password": [new]}))
+    command_line = " ".join(psutil.Process(running.process.pid).cmdline())
+    environment = Path(f"/proc/{running.process.pid}/environ").read_text()
+    cookie = http.cookies["holdfast"]
+    assert running.stop() == 0
+    stored = b"".join(path.read_bytes() for path in state.iterdir() if "holdfast.db" in path.name)
+    places = {
+        "log": running.log.read_bytes(),
+        "database": stored,
+        "answers": b"".join(answer.content for answer in answers),
+        "command line": (command_line + environment).encode(),
+    }
+    secrets = [
+        running.password,
+        new,
+        token,
+        token.split("_", 2)[2],
+        "canary-oidc-0451",
+        totp,
+        cookie,
+    ]
+    for place, content in places.items():
+        for secret in secrets:
+            for form in (secret.encode(), secret.encode().hex().encode()):
+                assert form not in content, (place, secret)
+
+
+def test_it_starts_again_without_a_new_password(state: Path) -> None:
+    with run_service(state) as first:
+        assert first.password
+        assert first.stop() == 0
+    with run_service(state) as second:
+        assert second.password is None
+        assert second.client().get("/api/v1/system/health").json() == {"status": "ok"}
+        second.process.kill()
+    reset = subprocess.run(
+        [*command(), "user", "reset-password", "admin", "--json"],
+        env=base_environment(state),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"name": "admin"' in reset.stdout
+
+
+def test_it_refuses_to_listen_beyond_this_host_without_tls(state: Path) -> None:
+    done = subprocess.run(
+        [*command(), "serve", "--listen", "0.0.0.0:0", "--no-worker"],
+        env=base_environment(state),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "without TLS" in done.stderr
+    assert not state.exists(), "refused before anything was made"
+
+
+def test_with_tls(state: Path, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} "
+        f"-out {certificate}".split(),
+        check=True,
+        capture_output=True,
+    )
+    arguments = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    with run_service(state, *arguments) as service:
+        assert service.url.startswith("https://")
+        login = {"name": "admin", "password": service.password}
+        answer = service.client().post("/api/v1/auth/login", json=login)
+        assert answer.headers["set-cookie"].startswith("__Host-holdfast=")
+        assert "strict-transport-security" in answer.headers
+
+
+def test_rotation_waits_for_the_service_to_stop(state: Path) -> None:
+    rotate = [*command(), "sealing", "rotate", "--json"]
+    with run_service(state) as service:
+        refused = subprocess.run(
+            rotate, env=base_environment(state), capture_output=True, text=True, check=False
+        )
+        assert '"code": "service_runs"' in refused.stdout
+        service.stop()
+    done = subprocess.run(
+        rotate, env=base_environment(state), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with run_service(state):
+        pass
+
+
+def test_headers_that_do_not_end_are_cut_off(running: RunningService) -> None:
+    port = int(running.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"y" * 100_000)
+        connection.settimeout(30)
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+    for connection in slow:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+    assert running.client().get("/api/v1/system/health").status_code == 200
+    started_s = time.monotonic()
+    for connection in slow:
+        connection.settimeout(120)
+        assert connection.recv(100) == b"", "closed by the service"
+        connection.close()
+    assert time.monotonic() - started_s < 100, "cut off, not waited for"
+    assert running.process.poll() is None
