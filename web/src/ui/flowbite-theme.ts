@@ -49,27 +49,6 @@ export const theme = createTheme({
       popup: "",
     },
   },
-  dropdown: {
-    arrowIcon: "ml-1 size-3.5 text-ink-3",
-    content: "p-1",
-    floating: {
-      animation: "animate-[fade-in_80ms_ease-out]",
-      arrow: { base: "", style: { dark: "", light: "", auto: "" }, placement: "-4px" },
-      base: "scroll-thin z-50 max-h-[60vh] w-max min-w-44 max-w-[90vw] overflow-auto rounded-lg border border-line bg-raised text-sm text-ink shadow-float",
-      content: "p-1",
-      divider: "my-1 h-px bg-line",
-      header: "px-2.5 py-1.5 text-xs text-ink-3",
-      hidden: "",
-      item: {
-        container: "",
-        base: "flex w-full items-center gap-2 rounded-md px-2.5 py-1.5 text-left text-sm text-ink hover:bg-hover focus:bg-hover focus:outline-none",
-        icon: "size-4 flex-none text-ink-3",
-      },
-      style: { dark: "", light: "", auto: "" },
-      target: "",
-    },
-    inlineWrapper: "inline-flex items-center",
-  },
   tooltip: {
     target: "inline-flex w-fit max-w-full",
     animation: "",

@@ -67,7 +67,7 @@ export function connectLive(client: QueryClient): () => void {
     path: "/socket.io",
     transports: ["websocket", "polling"],
     reconnectionDelay: 500,
-    reconnectionDelayMax: 10_000,
+    reconnectionDelayMax: 5000,
   });
   let before = false;
   let lost: ReturnType<typeof setTimeout> | undefined;
@@ -78,8 +78,9 @@ export function connectLive(client: QueryClient): () => void {
   socket.on("connect", () => {
     clearTimeout(lost);
     lost = undefined;
+    const missed = before || connection === "lost";
     setConnection("connected");
-    if (before) void client.invalidateQueries(); // whatever happened meanwhile
+    if (missed) void client.invalidateQueries(); // whatever happened meanwhile
     before = true;
   });
   socket.on("disconnect", losing);

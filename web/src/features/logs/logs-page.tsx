@@ -62,9 +62,10 @@ export function LogsPage() {
   const filter = useFilter();
   const denied = useDenied("logs.read");
   const [live, setLive] = useState(true);
+  const [held, setHeld] = useState(false);
   const [selected] = useSelectedVm();
   const vm = useQuery({ ...vmQuery(filter.vm), enabled: Boolean(filter.vm) });
-  const log = useLog(filter.query, live);
+  const log = useLog(filter.query, live && !held);
   const filtered = Object.values(filter.query).some(Boolean);
   const clear = () => {
     filter.setText("");
@@ -147,7 +148,9 @@ export function LogsPage() {
                 </Button>
               )}
               <span className="ml-auto text-xs text-ink-3" role="status">
-                {live ? (
+                {live && held ? (
+                  "Held while you read"
+                ) : live ? (
                   <span className="inline-flex items-center gap-1.5">
                     <span className="size-1.5 animate-pulse rounded-full bg-ok" aria-hidden />{" "}
                     Following
@@ -171,6 +174,7 @@ export function LogsPage() {
               )
             ) : (
               <Lines
+                onHold={setHeld}
                 log={log}
                 onRun={(run) => filter.set({ run })}
                 onVm={(id) => filter.set({ log_vm: id })}
@@ -254,14 +258,19 @@ function Lines({
   log,
   onRun,
   onVm,
+  onHold,
 }: {
   log: ReturnType<typeof useLog>;
   onRun: (id: string) => void;
   onVm: (id: string) => void;
+  /** While somebody points at a line or has one open, new ones must not move it away. */
+  onHold: (held: boolean) => void;
 }) {
   const parent = useRef<HTMLDivElement>(null);
   const [opened, setOpened] = useState<number | null>(null);
+  const [inside, setInside] = useState(false);
   const { lines, more, fetchingMore } = log;
+  useEffect(() => onHold(inside || opened !== null), [onHold, inside, opened]);
   const rows = useVirtualizer({
     count: lines.length,
     getScrollElement: () => parent.current,
@@ -275,7 +284,12 @@ function Lines({
     if (more && !fetchingMore && lastShown >= lines.length - 40) more();
   }, [more, fetchingMore, lastShown, lines.length]);
   return (
-    <div ref={parent} className="scroll-thin min-h-0 flex-1 overflow-y-auto" tabIndex={-1}>
+    <div
+      ref={parent}
+      className="scroll-thin min-h-0 flex-1 overflow-y-auto"
+      onPointerEnter={() => setInside(true)}
+      onPointerLeave={() => setInside(false)}
+    >
       <ol
         aria-label="Log lines, newest first"
         style={{ height: rows.getTotalSize() }}

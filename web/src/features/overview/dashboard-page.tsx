@@ -34,8 +34,8 @@ export function DashboardPage() {
     queryKey: ["overview"],
     queryFn: () =>
       take(
-        api.GET("/api/v1/system/overview", {
-          params: { query: { tz: Intl.DateTimeFormat().resolvedOptions().timeZone } },
+        api.GET("/api/v1/overview", {
+          params: { query: { time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone } },
         }),
       ),
     refetchInterval: 60_000,

@@ -48,14 +48,11 @@ export function vmQuery(id: string) {
   };
 }
 
-export function timelineQuery(id: string, limit: number) {
+/** All restore points of a VM, the newest first. */
+export function timelineQuery(id: string) {
   return {
-    queryKey: ["vms", "timeline", id, limit],
+    queryKey: ["vms", "timeline", id],
     queryFn: () =>
-      take(
-        api.GET("/api/v1/vms/{vm_id}/timeline", {
-          params: { path: { vm_id: id }, query: { limit } },
-        }),
-      ),
+      take(api.GET("/api/v1/vms/{vm_id}/timeline", { params: { path: { vm_id: id } } })),
   };
 }

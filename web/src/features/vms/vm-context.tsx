@@ -21,7 +21,7 @@ const LAST_POINTS = 5;
 /** Everything about one VM at a glance: the content of the right panel. */
 export function VmContext({ id }: { id: string }) {
   const vm = useQuery({ ...vmQuery(id), refetchInterval: 30_000 });
-  const timeline = useQuery(timelineQuery(id, LAST_POINTS));
+  const timeline = useQuery(timelineQuery(id));
   const actionsOf = useVmActions();
   if (vm.error && !vm.data)
     return <ErrorState compact failure={failureOf(vm.error)} onRetry={() => vm.refetch()} />;

@@ -18,7 +18,7 @@ const POINTS = 200;
 
 /** The restore points of a VM in time, failures between them, and the list. */
 export function VmTimeline({ vm }: { vm: VmDetail }) {
-  const timeline = useQuery(timelineQuery(vm.id, POINTS));
+  const timeline = useQuery(timelineQuery(vm.id));
   const router = useRouter();
   const data = timeline.data;
   return (
@@ -29,15 +29,11 @@ export function VmTimeline({ vm }: { vm: VmDetail }) {
       <Card
         flush
         title={data ? plural(data.total, "restore point") : undefined}
-        description={
-          data && data.total > data.points.length
-            ? `The newest ${data.points.length} are shown`
-            : undefined
-        }
+        description={data && data.total > POINTS ? `The newest ${POINTS} are shown` : undefined}
       >
         <DataTable<Point>
           what="restore points"
-          rows={data?.points}
+          rows={data?.points.slice(0, POINTS)}
           rowKey={(point) => point.backup_id}
           failure={timeline.error ? failureOf(timeline.error) : null}
           onRetry={() => timeline.refetch()}
