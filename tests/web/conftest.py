@@ -125,6 +125,7 @@ def open_page(
         context = browser.new_context(
             viewport={"width": 1440, "height": 900},
             color_scheme="light",
+            reduced_motion="reduce",  # axe must not see colours on their way to others
             base_url=service.address,
         )
         context.add_cookies(cookies)  # pyright: ignore[reportArgumentType]

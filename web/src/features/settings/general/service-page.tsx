@@ -38,7 +38,7 @@ export function ServicePage() {
   const denied = useDenied("system.manage");
   const settings = useQuery({
     queryKey: ["settings"],
-    queryFn: () => take(api.GET("/api/v1/system/settings", {})),
+    queryFn: () => take(api.GET("/api/v1/settings", {})),
     enabled: !denied,
   });
   return (
@@ -79,7 +79,7 @@ function ServiceForm({ settings }: { settings: Settings }) {
   const save = useSave({
     save: () =>
       take(
-        api.PATCH("/api/v1/system/settings", {
+        api.PATCH("/api/v1/settings", {
           body: Object.fromEntries(changed.map(([key]) => [key, Number(values[key])])),
         }),
       ),
