@@ -9,19 +9,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    TimeoutError,
+    sync_playwright,
+)
 
 ROOT = Path(__file__).parents[2]
 EXPORT = ROOT / "web" / "out"
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 PASSWORD = "four dull green lanterns"  # noqa: S105 - of a service that lives for the test
 _START_S = 60
+_SETTLED = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +127,7 @@ def open_page(
 ) -> Iterator[Callable[..., Page]]:
     """A signed-in page; fails the test for script errors and for what the CSP stopped."""
     problems: list[str] = []
-    contexts = []
+    contexts: list[BrowserContext] = []
 
     def open_one(path: str) -> Page:
         context = browser.new_context(
@@ -151,8 +159,34 @@ def open_page(
 
 
 def serious(page: Page) -> list[str]:
-    """What axe finds serious or critical on the page as it is now."""
+    """What axe finds serious or critical on the page once it has come to rest."""
     page.evaluate(AXE.read_text())
+    found: list[str] = []
+    for _ in range(5):
+        # Colours on their way from one theme to the other are no finding: a finding stays.
+        page.evaluate(_SETTLED)
+        found = _violations(page)
+        if not found:
+            break
+        page.wait_for_timeout(500)
+    return found
+
+
+def press_until(page: Page, keys: Sequence[str], shown: Locator) -> None:
+    """The keys, again if need be: a page that was just drawn may not listen yet, and keys that
+    belong together must come soon after each other."""
+    for _ in range(20):
+        for key in keys:
+            page.keyboard.press(key)
+        try:
+            shown.wait_for(state="visible", timeout=3000)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError(f"{keys} did nothing")
+
+
+def _violations(page: Page) -> list[str]:
     found = page.evaluate("axe.run()")
     return [
         f"{item['id']}: {json.dumps([node['html'][:200] for node in item['nodes']][:3])}"

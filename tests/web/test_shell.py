@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from tests.web.conftest import PASSWORD, Service, serious
+from tests.web.conftest import PASSWORD, Service, press_until, serious
 
 SECTIONS = {
     "/": "Dashboard",
@@ -64,20 +64,18 @@ def test_next_never_leads_elsewhere(service: Service, browser: Browser) -> None:
 
 def test_palette_menu_and_keys(open_page: Callable[..., Page]) -> None:
     page = open_page("/")
-    page.keyboard.press("Control+k")
+    press_until(page, ["Control+k"], page.get_by_role("combobox"))
     page.get_by_role("combobox").fill("disco")
     assert serious(page) == []
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Discovery")
-    page.keyboard.press("g")
-    page.keyboard.press("l")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Logs")
+    press_until(page, ["g", "l"], page.get_by_role("heading", level=1, name="Logs"))
     page.get_by_role("button", name="Administrator").click()
     expect(page.get_by_role("menu")).to_be_visible()
     assert serious(page) == []
     page.keyboard.press("Escape")
     expect(page.get_by_role("menu")).to_be_hidden()
-    page.keyboard.press("?")
+    press_until(page, ["?"], page.get_by_role("dialog"))
     expect(page.get_by_role("dialog")).to_contain_text("Keyboard shortcuts")
     assert serious(page) == []
 
