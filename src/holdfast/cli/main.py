@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import click
 import typer
 
 from holdfast import __version__
-from holdfast.cli.commands import backup, compact, demo, export, files, maintenance, points, restore
-from holdfast.cli.commands import copy as copy_commands
-from holdfast.cli.commands import key as key_commands
-from holdfast.cli.commands import prune as prune_commands
-from holdfast.cli.commands import repository as repository_commands
-from holdfast.cli.commands import rescue as rescue_commands
-from holdfast.cli.commands import sealing as sealing_commands
-from holdfast.cli.commands import serve as serve_commands
-from holdfast.cli.commands import user as user_commands
-from holdfast.cli.commands import verify as verify_commands
-from holdfast.cli.commands import worker as worker_commands
+from holdfast.cli.lazy import LazyGroup
 from holdfast.cli.runtime import current_screen
 from holdfast.cli.screen import Screen
 from holdfast.core.errors import Category, HoldfastError, InvalidInput
@@ -31,35 +22,46 @@ _EXIT_CODES = {
     Category.INTERRUPTED: EXIT_INTERRUPTED,
 }
 
+_AT = "holdfast.cli.commands"
+
+
+class Commands(LazyGroup):
+    """In the order of the help."""
+
+    commands_by_name: ClassVar[Mapping[str, str]] = {
+        "repository": f"{_AT}.repository:app",
+        "key": f"{_AT}.key:app",
+        "backup": f"{_AT}.backup:backup",
+        "points": f"{_AT}.points:points",
+        "files": f"{_AT}.files:app",
+        "restore": f"{_AT}.restore:restore",
+        "export": f"{_AT}.export:export",
+        "delete": f"{_AT}.maintenance:delete",
+        "prune": f"{_AT}.prune:prune",
+        "hold": f"{_AT}.prune:hold",
+        "release": f"{_AT}.prune:release",
+        "compact": f"{_AT}.compact:compact",
+        "check": f"{_AT}.maintenance:check",
+        "verify": f"{_AT}.verify:verify",
+        "repair": f"{_AT}.verify:repair",
+        "rescue": f"{_AT}.rescue:rescue",
+        "copy": f"{_AT}.copy:copy",
+        "serve": f"{_AT}.serve:serve",
+        "worker": f"{_AT}.worker:worker",
+        "user": f"{_AT}.user:app",
+        "sealing": f"{_AT}.sealing:app",
+        "demo": f"{_AT}.demo:demo",
+    }
+
+
 app = typer.Typer(
     name="holdfast",
+    cls=Commands,
     help="Backup and restore of virtual machines on KVM/libvirt, deduplicated and encrypted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(repository_commands.app, name="repository")
-app.add_typer(key_commands.app, name="key")
-app.add_typer(files.app, name="files")
-app.add_typer(user_commands.app, name="user")
-app.add_typer(sealing_commands.app, name="sealing")
-app.command("backup")(backup.backup)
-app.command("points")(points.points)
-app.command("restore")(restore.restore)
-app.command("export")(export.export)
-app.command("delete")(maintenance.delete)
-app.command("prune")(prune_commands.prune)
-app.command("hold")(prune_commands.hold)
-app.command("release")(prune_commands.release)
-app.command("compact")(compact.compact)
-app.command("check")(maintenance.check)
-app.command("verify")(verify_commands.verify)
-app.command("repair")(verify_commands.repair)
-app.command("rescue")(rescue_commands.rescue)
-app.command("worker")(worker_commands.worker)
-app.command("copy")(copy_commands.copy)
-app.command("serve")(serve_commands.serve)
-app.command("demo")(demo.demo)
 
 
 def _show_version(asked: bool) -> None:

@@ -4,8 +4,8 @@ verified against its id; nothing else leaves this module."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from cryptography.exceptions import InvalidTag
 
@@ -20,6 +20,7 @@ from holdfast.repository.format.pack import (
     PackHeader,
     decode_header,
     pack_name,
+    unpack_into,
     unpack_payload,
 )
 from holdfast.repository.index import ChunkIndex, ChunkLocation
@@ -92,9 +93,41 @@ class ChunkReader:
                     problem = error
         raise problem or ChunkMissing(chunk=chunk_id.hex())
 
-    def read_many(self, chunk_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    def read_many(self, chunk_ids: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """`(id, plaintext)` of each data chunk, in the order they lie in the packs. Neighbours
         are fetched with one request of at most `FETCH_BYTES`."""
+        for location, sealed in self._fetch_many(chunk_ids):
+            chunk_id = location.meta.chunk_id
+            try:
+                plain = self.open(location, sealed) if sealed else self.read(chunk_id)
+            except ObjectDamaged:
+                plain = self.read(chunk_id)
+            yield chunk_id, plain
+
+    def read_into(
+        self, places: Mapping[bytes, memoryview]
+    ) -> Iterator[tuple[bytes, bytes | memoryview]]:
+        """`read_many` of the chunks that have a place, without memory for each: what comes is the
+        part of its place that holds the plaintext, or bytes when it had to be read in another way
+        or its place is too short. Before a chunk comes, its place may hold anything."""
+        for location, sealed in self._fetch_many(places):
+            chunk_id = location.meta.chunk_id
+            place = places[chunk_id]
+            plain: bytes | memoryview
+            try:
+                if sealed and location.meta.plain_bytes <= len(place):
+                    cipher = self._cipher_of(location.pack_hash)
+                    plain = self._open_into(cipher, location, sealed, place)
+                else:
+                    plain = self.read(chunk_id)
+            except ObjectDamaged:
+                plain = self.read(chunk_id)
+            yield chunk_id, plain
+
+    def _fetch_many(
+        self, chunk_ids: Iterable[bytes]
+    ) -> Iterator[tuple[ChunkLocation, memoryview | None]]:
+        """Where each data chunk is, and its sealed bytes, None when they could not be fetched."""
         locations = [self.locate(chunk, ChunkType.DATA) for chunk in dict.fromkeys(chunk_ids)]
         locations.sort(key=lambda item: (item.pack_hash, item.offset))
         for group in _neighbours(locations):
@@ -104,16 +137,10 @@ class ChunkReader:
             try:
                 stored = memoryview(self._store.get_range(key, start, end - start))
             except (ObjectMissing, ObjectDamaged):
-                for item in group:
-                    yield item.meta.chunk_id, self.read(item.meta.chunk_id)
-                continue
+                stored = None
             for item in group:
-                sealed = stored[item.offset - start : item.offset - start + item.stored_bytes]
-                try:
-                    plain = self.open(item, sealed)
-                except ObjectDamaged:
-                    plain = self.read(item.meta.chunk_id)
-                yield item.meta.chunk_id, plain
+                first = item.offset - start
+                yield item, stored[first : first + item.stored_bytes] if stored else None
 
     def open(self, location: ChunkLocation, stored: bytes | memoryview) -> bytes:
         """Plaintext of sealed bytes that were fetched already. Raises ObjectDamaged."""
@@ -123,20 +150,25 @@ class ChunkReader:
         self, cipher: ChunkCipher, location: ChunkLocation, stored: bytes | memoryview
     ) -> bytes:
         """`open` for a caller that has the pack's cipher."""
-        key = pack_name(location.pack_hash)
-        try:
+        with _as_damage(location):
             payload = cipher.open(location.meta, stored)
             plain = unpack_payload(location.meta, payload, self._codecs.decompressor)
-        except InvalidTag as error:
-            problem = f"the chunk at byte {location.offset} fails authentication"
-            raise ObjectDamaged(key=key, problem=problem) from error
-        except ValueError as error:
-            problem = f"the chunk at byte {location.offset}: {error}"
-            raise ObjectDamaged(key=key, problem=problem) from error
+        self._verify(location, plain)
+        return plain
+
+    def _open_into(
+        self, cipher: ChunkCipher, location: ChunkLocation, stored: memoryview, place: memoryview
+    ) -> memoryview:
+        with _as_damage(location):
+            payload = cipher.open(location.meta, stored)
+            plain = unpack_into(location.meta, payload, self._codecs.decompressor, place)
+        self._verify(location, plain)
+        return plain
+
+    def _verify(self, location: ChunkLocation, plain: bytes | memoryview) -> None:
         if self._ids.of(location.meta.type, plain) != location.meta.chunk_id:
             problem = f"the chunk at byte {location.offset} is not the one it should be"
-            raise ObjectDamaged(key=key, problem=problem)
-        return plain
+            raise ObjectDamaged(key=pack_name(location.pack_hash), problem=problem)
 
     def _elsewhere(self, bad: ChunkLocation) -> Iterator[ChunkLocation]:
         """Other places of the chunk: a compact run may have moved it since the index was read, or
@@ -171,6 +203,19 @@ class ChunkReader:
             with self._lock:
                 self._by_pack[pack_hash] = self._ciphers.setdefault(names, cipher)
         return cipher
+
+
+@contextmanager
+def _as_damage(location: ChunkLocation) -> Generator[None]:
+    """What goes wrong when a chunk is opened, as damage of its pack."""
+    try:
+        yield
+    except InvalidTag as error:
+        problem = f"the chunk at byte {location.offset} fails authentication"
+        raise ObjectDamaged(key=pack_name(location.pack_hash), problem=problem) from error
+    except ValueError as error:
+        problem = f"the chunk at byte {location.offset}: {error}"
+        raise ObjectDamaged(key=pack_name(location.pack_hash), problem=problem) from error
 
 
 def _neighbours(locations: Sequence[ChunkLocation]) -> Iterator[list[ChunkLocation]]:

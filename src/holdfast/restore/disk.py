@@ -144,10 +144,11 @@ class _Copy:
         for slot, (_, chunk_id) in enumerate(batch):
             slots.setdefault(chunk_id, []).append(slot)
         filled = [False] * len(batch)
-        chunks = self._read_each(batch, slots) if self._fill_holes else self._read_all(slots)
-        for chunk_id, data in chunks:
-            for slot in slots[chunk_id]:
-                self._place(batch[slot][0], data, area, slot)
+        read = self._read_each(batch, slots) if self._fill_holes else self._read_all(area, slots)
+        for chunk_id, data in read:
+            for number, slot in enumerate(slots[chunk_id]):
+                there = number == 0 and isinstance(data, memoryview)
+                self._place(batch[slot][0], data, area, slot, there=there)
                 filled[slot] = True
         written = sum(
             self._write(writer, batch[first][0], area, first, last)
@@ -170,12 +171,17 @@ class _Copy:
                 )
             )
 
-    def _read_all(self, slots: Mapping[bytes, Sequence[int]]) -> Iterator[tuple[bytes, bytes]]:
-        return self._chunks.read_many(list(slots))
+    def _read_all(
+        self, area: memoryview, slots: Mapping[bytes, Sequence[int]]
+    ) -> Iterator[tuple[bytes, bytes | memoryview]]:
+        """Each chunk right where the first that needs it has its slot."""
+        return self._chunks.read_into(
+            {chunk_id: self._slot(area, places[0]) for chunk_id, places in slots.items()}
+        )
 
     def _read_each(
         self, batch: Sequence[tuple[int, bytes]], slots: Mapping[bytes, Sequence[int]]
-    ) -> Iterator[tuple[bytes, bytes]]:
+    ) -> Iterator[tuple[bytes, bytes | memoryview]]:
         """Chunk by chunk, so that one that cannot be read costs no other; such become holes."""
         for chunk_id, places in slots.items():
             try:
@@ -196,11 +202,18 @@ class _Copy:
         """Of a chunk; the last one may be shorter."""
         return min(self._chunk_bytes, self._disk.size_bytes - index * self._chunk_bytes)
 
-    def _place(self, index: int, data: bytes, area: memoryview, slot: int) -> None:
+    def _slot(self, area: memoryview, slot: int) -> memoryview:
+        start = slot * self._chunk_bytes
+        return area[start : start + self._chunk_bytes]
+
+    def _place(
+        self, index: int, data: bytes | memoryview, area: memoryview, slot: int, *, there: bool
+    ) -> None:
+        """`there`: the data is a view of this very slot."""
         if len(data) != self._length(index):
             raise ObjectDamaged(key="map", problem=f"chunk {index} does not fit its place")
-        start = slot * self._chunk_bytes
-        area[start : start + len(data)] = data
+        if not there:
+            self._slot(area, slot)[: len(data)] = data
 
     def _write(
         self, writer: TargetWriter, index: int, area: memoryview, first: int, last: int

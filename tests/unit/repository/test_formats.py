@@ -43,6 +43,7 @@ from holdfast.repository.format.pack import (
     decode_table,
     encode_footer,
     encode_header,
+    unpack_into,
     unpack_payload,
 )
 from holdfast.repository.format.point import (
@@ -222,6 +223,30 @@ def test_sealed_chunk_round_trip(plain: bytes, kind: ChunkType, nonce: int) -> N
         meta = ChunkMeta(chunk_id=bytes(32), type=kind, codec=codec, plain_bytes=len(plain))
         opened = cipher.open(meta, cipher.seal(meta, nonce, content))
         assert unpack_payload(meta, opened, zstandard.ZstdDecompressor()) == plain
+        area = memoryview(bytearray(b"\xff" * 600))
+        placed = unpack_into(meta, opened, zstandard.ZstdDecompressor(), area)
+        assert placed == plain == area[: len(plain)]
+        assert set(area[len(plain) :]) == {0xFF}
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("length", [99, 101])
+def test_a_chunk_of_another_length_than_declared(codec: Codec, length: int) -> None:
+    plain = bytes(range(length))
+    payload = plain if codec is Codec.RAW else zstandard.ZstdCompressor().compress(plain)
+    meta = ChunkMeta(chunk_id=bytes(32), type=ChunkType.DATA, codec=codec, plain_bytes=100)
+    area = memoryview(bytearray(b"\xff" * 200))
+    with pytest.raises(ValueError, match=r"decompress|length"):
+        unpack_payload(meta, payload, zstandard.ZstdDecompressor())
+    with pytest.raises(ValueError, match=r"decompress|length"):
+        unpack_into(meta, payload, zstandard.ZstdDecompressor(), area)
+    assert set(area[100:]) == {0xFF}
+
+
+def test_what_is_no_frame_is_not_unpacked() -> None:
+    meta = ChunkMeta(chunk_id=bytes(32), type=ChunkType.DATA, codec=Codec.ZSTD, plain_bytes=100)
+    with pytest.raises(ValueError, match="decompress"):
+        unpack_into(meta, b"x" * 80, zstandard.ZstdDecompressor(), memoryview(bytearray(100)))
 
 
 def test_a_bomb_is_not_unpacked_beyond_its_declared_length() -> None:

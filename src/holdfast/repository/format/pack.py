@@ -231,7 +231,8 @@ def check_entries(entries: Entries, pack_bytes: int, *, key: str) -> None:
 def unpack_payload(
     meta: ChunkMeta, payload: bytes, decompressor: zstandard.ZstdDecompressor
 ) -> bytes:
-    """The plaintext of an opened chunk, never more than its declared length.
+    """The plaintext of an opened chunk, never more than its declared length. `unpack_into` is the
+    same without memory of its own.
 
     `decompressor` is one thread's. Raises ValueError when the payload is not that of the chunk.
     """
@@ -243,5 +244,29 @@ def unpack_payload(
         except zstandard.ZstdError as error:
             raise ValueError("it does not decompress") from error
     if len(plain) != meta.plain_bytes:
+        raise ValueError("its length is not the declared one")
+    return plain
+
+
+def unpack_into(
+    meta: ChunkMeta, payload: bytes, decompressor: zstandard.ZstdDecompressor, area: memoryview
+) -> memoryview:
+    """The plaintext of an opened chunk, as the part of `area` that now holds it. `area` is at
+    least as long as the chunk; what it holds after an error is not defined.
+
+    `decompressor` is one thread's. Raises ValueError when the payload is not that of the chunk.
+    """
+    plain = area[: meta.plain_bytes]
+    if meta.codec is Codec.RAW:
+        if len(payload) != len(plain):
+            raise ValueError("its length is not the declared one")
+        plain[:] = payload
+        return plain
+    try:
+        stream = cast(Any, decompressor.stream_reader(payload))  # its stub lacks readinto's type
+        is_whole: bool = stream.readinto(plain) == len(plain) and not stream.read(1)
+    except zstandard.ZstdError as error:
+        raise ValueError("it does not decompress") from error
+    if not is_whole:
         raise ValueError("its length is not the declared one")
     return plain
