@@ -137,7 +137,7 @@ class _Run:
         request = CaptureRequest(
             run_id=attempt_id,
             repository_id=self.repository.id,
-            parent_tokens=_tokens(parent),
+            parent_tokens=parent_tokens(parent),
             cancel=self.cancel,
             disk_keys=self.options.disk_keys,
             freeze=self.options.freeze,
@@ -176,13 +176,13 @@ class _Run:
     ) -> list[DiskBackup]:
         self.repository.load_index()
         backups: list[DiskBackup] = []
-        parents = _parent_records(parent)
+        parents = parent_records(parent)
         for captured in capture.disks:
             record = parents.get(captured.disk.key)
             plan = plan_disk(
                 captured.disk,
                 captured.changes,
-                self._parent_disk(parent, record),
+                parent_disk(self.repository, parent, record),
                 chunk_bytes=session.chunk_bytes,
                 full_requested=self.options.full,
             )
@@ -198,20 +198,6 @@ class _Run:
                 )
             )
         return backups
-
-    def _parent_disk(
-        self, parent: RestorePoint | None, record: DiskRecord | None
-    ) -> ParentDisk | None:
-        if parent is None or record is None:
-            return None
-        pack, map_damaged = damage_to_heal(self.repository, record)
-        return ParentDisk(
-            point_id=parent.id,
-            size_bytes=record.size_bytes,
-            suspect=parent.suspect,
-            damage=f"pack {pack[:16]} is damaged" if pack else "",
-            map_damaged=map_damaged,
-        )
 
     def _move_bytes(
         self, backups: Sequence[DiskBackup], history: Sequence[RestorePoint]
@@ -248,7 +234,7 @@ class _Run:
         doubtful: set[str] = set()
         for backup in doubted:
             for point in reversed(history):
-                record = _parent_records(point).get(backup.plan.disk.key)
+                record = parent_records(point).get(backup.plan.disk.key)
                 if record is None or record.proven:
                     break
                 doubtful.add(point.id)
@@ -320,18 +306,34 @@ class _Reporter:
 Report = Callable[[DiskOutcome], None]
 
 
-def _tokens(parent: RestorePoint | None) -> dict[str, ChangeToken]:
+def parent_tokens(parent: RestorePoint | None) -> dict[str, ChangeToken]:
     """Change tokens of the parent; none when its content is in doubt."""
     tokens: dict[str, ChangeToken] = {}
-    for key, record in _parent_records(parent).items():
+    for key, record in parent_records(parent).items():
         if record.token is not None and parent is not None and not parent.suspect:
             values = {str(name): str(value) for name, value in record.token["values"].items()}
             tokens[key] = ChangeToken(kind=str(record.token["kind"]), values=values)
     return tokens
 
 
-def _parent_records(parent: RestorePoint | None) -> Mapping[str, DiskRecord]:
+def parent_records(parent: RestorePoint | None) -> Mapping[str, DiskRecord]:
     return {disk.key: disk for disk in parent.manifest.disks} if parent else {}
+
+
+def parent_disk(
+    repository: Repository, parent: RestorePoint | None, record: DiskRecord | None
+) -> ParentDisk | None:
+    """What planning has to know of the same disk at the last point."""
+    if parent is None or record is None:
+        return None
+    pack, map_damaged = damage_to_heal(repository, record)
+    return ParentDisk(
+        point_id=parent.id,
+        size_bytes=record.size_bytes,
+        suspect=parent.suspect,
+        damage=f"pack {pack[:16]} is damaged" if pack else "",
+        map_damaged=map_damaged,
+    )
 
 
 def _disk_record(backup: DiskBackup, root: tuple[bytes, int]) -> DiskRecord:

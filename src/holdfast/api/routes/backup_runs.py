@@ -1,4 +1,4 @@
-"""Backups being made: start, cancel, try again."""
+"""Backups being made: look at the plan, start, cancel, try again."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from holdfast.api.access import Caller, requires
+from holdfast.api.backup_requests import subject_of
 from holdfast.api.backups_shown import backup_jobs
 from holdfast.api.context import Context
+from holdfast.api.platform_access import address_of, with_platform
 from holdfast.api.routes.backups import find_backup
-from holdfast.api.schemas.backups import BackupJob, BackupStart
-from holdfast.api.vms_shown import why_no_backup
-from holdfast.catalog import inventory, repositories
+from holdfast.api.schemas.backups import BackupJob, BackupPreview, BackupStart
+from holdfast.api.schemas.runs import DiskPlanInfo
+from holdfast.backup.preview import BackupPreview as Preview
+from holdfast.backup.preview import preview_backup as preview
+from holdfast.backup.run import BackupOptions
+from holdfast.capture.plan import DiskPlan
 from holdfast.catalog.audit import record
-from holdfast.catalog.models import Platform
 from holdfast.catalog.runs import (
     RunRequest,
     add_run,
@@ -22,7 +26,7 @@ from holdfast.catalog.runs import (
     request_again,
     request_cancel,
 )
-from holdfast.core.errors import InvalidInput
+from holdfast.hypervisors.platforms import OpenPlatform
 from holdfast.policy.access import Permission
 from holdfast.policy.run_states import RunKind
 
@@ -36,21 +40,7 @@ def start_backup(body: BackupStart, context: Context, caller: Caller) -> BackupJ
     """Queue a backup of a VM. While one of the VM is active, that one is the answer."""
     scope = caller.scope(Permission.BACKUP_RUN)
     with context.database.writing() as session:
-        if body.vm_id:
-            vm = inventory.find_vm(session, scope, body.vm_id)
-        elif body.vm_name:
-            vm = inventory.find_vm_by_name(session, scope, body.vm_name)
-        else:
-            raise InvalidInput(what="backup", problem="say which VM: vm_id or vm_name")
-        repositories.find_repository(session, body.repository_id)
-        platform = session.get(Platform, vm.platform_id) if vm.platform_id else None
-        reason = why_no_backup(vm, platform)
-        if reason:
-            raise InvalidInput(what=f"VM {vm.name}", problem=reason)
-        unknown = set(body.disks or ()) - {disk["key"] for disk in vm.disks}
-        if unknown:
-            problem = f"it has no disk {', '.join(sorted(unknown))}"
-            raise InvalidInput(what=f"VM {vm.name}", problem=problem)
+        vm = subject_of(session, scope, body).vm
         submitted = add_run(
             session,
             RunRequest(
@@ -83,6 +73,35 @@ def start_backup(body: BackupStart, context: Context, caller: Caller) -> BackupJ
             details={"vm": vm.name, "existing": submitted.existing},
         )
     return job
+
+
+@router.post("/preview", dependencies=_RUN)
+def preview_backup(body: BackupStart, context: Context, caller: Caller) -> BackupPreview:
+    """What a backup would read of each disk now, why, and how much: an estimate that touches
+    neither the VM nor the repository."""
+    with context.database.reading() as session:
+        subject = subject_of(session, caller.scope(Permission.BACKUP_RUN), body)
+        session.expunge_all()
+    vm = subject.vm
+    repository = context.repositories.get(subject.repository)
+    options = BackupOptions(full=body.backup_type == "full", disk_keys=body.disks)
+
+    def look(platform: OpenPlatform) -> Preview:
+        found = platform.find(vm.platform_vm_id)
+        return preview(driver=found.driver, vm=found.vm, repository=repository, options=options)
+
+    address = address_of(subject.platform)
+    found = with_platform(address, context.settings.scratch_root, look)
+    return BackupPreview(
+        vm_id=vm.id,
+        repository_id=body.repository_id,
+        backup_type="full" if found.captured_as == "full" else "incremental",
+        parent_id=found.parent_id,
+        plan=[_plan_info(plan) for plan in found.plans],
+        planned_bytes=found.planned_bytes,
+        consistency=found.consistency,
+        notes=list(found.notes),
+    )
 
 
 @router.post("/{backup_id}/cancel", status_code=202, dependencies=_RUN)
@@ -120,3 +139,13 @@ def retry_backup(backup_id: BackupId, context: Context, caller: Caller) -> Backu
             details={"of": backup_id},
         )
     return job
+
+
+def _plan_info(plan: DiskPlan) -> DiskPlanInfo:
+    return DiskPlanInfo(
+        key=plan.disk.key,
+        mode=plan.mode.value,
+        reason=plan.reason,
+        planned_bytes=plan.planned_bytes,
+        size_bytes=plan.disk.size_bytes,
+    )
