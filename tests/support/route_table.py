@@ -9,6 +9,7 @@ from __future__ import annotations
 PUBLIC, SIGNED_IN = "public", "signed in"
 
 EXPECTED: dict[str, str] = {
+    "GET /metrics": "view!",
     "GET /api/v1/audit": "audit.read",
     "GET /api/v1/audit/export": "audit.read",
     "GET /api/v1/audit/verify": "audit.read",
@@ -40,6 +41,12 @@ EXPECTED: dict[str, str] = {
     "GET /api/v1/machine-groups/{group_id}": "view!",
     "PUT /api/v1/machine-groups/{group_id}": "inventory.manage!",
     "DELETE /api/v1/machine-groups/{group_id}": "inventory.manage!",
+    "GET /api/v1/monitoring": "view",
+    "GET /api/v1/notifications": "system.manage!",
+    "POST /api/v1/notifications": "system.manage!",
+    "PATCH /api/v1/notifications/{notification_id}": "system.manage!",
+    "DELETE /api/v1/notifications/{notification_id}": "system.manage!",
+    "POST /api/v1/notifications/{notification_id}/test": "system.manage!",
     "GET /api/v1/overview": "view",
     "GET /api/v1/platforms": "view",
     "POST /api/v1/platforms": "platform.manage!",
@@ -69,6 +76,7 @@ EXPECTED: dict[str, str] = {
     "GET /api/v1/restore/{mount_id}/search": "files.read",
     "GET /api/v1/roles": SIGNED_IN,
     "GET /api/v1/system/health": PUBLIC,
+    "GET /api/v1/system/health/detail": "view",
     "GET /api/v1/tokens": SIGNED_IN,
     "POST /api/v1/tokens": SIGNED_IN,
     "DELETE /api/v1/tokens/{token_id}": SIGNED_IN,
@@ -82,6 +90,7 @@ EXPECTED: dict[str, str] = {
     "PATCH /api/v1/vms/{vm_id}": "inventory.manage!",
     "DELETE /api/v1/vms/{vm_id}": "inventory.manage!",
     "GET /api/v1/vms/{vm_id}/timeline": "view",
+    "POST /api/v1/backup/preview": "backup.run",
     "POST /api/v1/backup/start": "backup.run",
     "POST /api/v1/backup/{backup_id}/cancel": "backup.run",
     "POST /api/v1/backup/{backup_id}/retry": "backup.run",

@@ -17,21 +17,25 @@ from holdfast.api.access.rules import require_rules
 from holdfast.api.context import ServiceContext
 from holdfast.api.dashboard import Dashboard
 from holdfast.api.gate import Gate
-from holdfast.api.routes import ROUTERS
+from holdfast.api.routes import AT_THE_ROOT, ROUTERS
+from holdfast.api.upkeep import Upkeep
 
 PREFIX = "/api/v1"
 
 
 def create_app(context: ServiceContext) -> FastAPI:
-    """The ASGI application. Its lifespan starts and stops the live events."""
+    """The ASGI application. Its lifespan starts and stops the live events and the upkeep."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         del app
+        upkeep = Upkeep(context)
         await context.events.start()
+        await upkeep.start()
         try:
             yield
         finally:
+            await upkeep.stop()
             await context.events.stop()
             await run_in_threadpool(context.mounts.close)
 
@@ -49,6 +53,8 @@ def create_app(context: ServiceContext) -> FastAPI:
     app.state.context = context
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
+    for router in AT_THE_ROOT:
+        app.include_router(router)
     app.state.routes = require_rules(app)
     problems.install(app)
     openapi.install(app)

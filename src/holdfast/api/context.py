@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from holdfast.api.access.passwords import PasswordHasher
 from holdfast.api.events import Events
 from holdfast.api.guest_mounts import GuestMounts
+from holdfast.api.host_load import HostLoadMeter
 from holdfast.api.opened_repositories import OpenedRepositories
 from holdfast.catalog.database import Database
 from holdfast.catalog.sealing import Sealing
@@ -28,6 +29,7 @@ class ServiceContext:
     passwords: PasswordHasher
     repositories: OpenedRepositories
     mounts: GuestMounts
+    load: HostLoadMeter
 
 
 def build_context(
@@ -41,7 +43,8 @@ def build_context(
         events=Events(database, clock),
         passwords=PasswordHasher(),
         repositories=OpenedRepositories(sealing, cache_root=settings.cache_root),
-        mounts=GuestMounts(clock),
+        mounts=GuestMounts(),
+        load=HostLoadMeter(clock),
     )
 
 

@@ -2,7 +2,7 @@
 is what serves it: a sandboxed reader of its file systems, and its first disk over NBD.
 
 Enter at `GuestMounts.use`. A reader is started by the first use in this process and ended when the
-mount ends, when it was idle for long, or with the process; it never outlives it.
+mount ends (see `upkeep`) or with the process; it never outlives it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from holdfast.core.cancellation import CancelToken
-from holdfast.core.clock import Clock
 from holdfast.repository import DiskRecord, Repository, RestorePoint
 from holdfast.restore.export import export_disk
 from holdfast.restore.guest_files.session import GuestFiles, open_guest_files
 from holdfast.restore.virtual_disk import VirtualDisk
-
-_IDLE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +39,6 @@ class _Served:
     stack: ExitStack
     nbd_uri: str = ""
     users: int = 0
-    used_s: float = 0.0
     closing: bool = False
     nbd_lock: threading.Lock = field(default_factory=threading.Lock)
     nbd_stack: ExitStack = field(default_factory=ExitStack)
@@ -52,8 +48,7 @@ class _Served:
 class GuestMounts:
     """Thread-safe."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._starting: dict[str, threading.Lock] = {}
         self._served: dict[str, _Served] = {}
@@ -99,19 +94,6 @@ class GuestMounts:
             served.cancel.cancel("the mount was ended")
             _close(served)
 
-    def end_idle(self, ended: Sequence[str] = ()) -> None:
-        """Stop what nobody used for ten minutes, and what is named in `ended`. A mount that is used
-        again starts anew."""
-        now = self._clock.monotonic_s()
-        with self._lock:
-            idle = [
-                mount_id
-                for mount_id, served in self._served.items()
-                if served.users == 0 and (now - served.used_s > _IDLE_S or mount_id in ended)
-            ]
-        for mount_id in idle:
-            self.end(mount_id)
-
     def served_ids(self) -> list[str]:
         with self._lock:
             return sorted(self._served)
@@ -138,7 +120,6 @@ class GuestMounts:
     def _leave(self, mount_id: str, served: _Served) -> None:
         with self._lock:
             served.users -= 1
-            served.used_s = self._clock.monotonic_s()
             if mount_id not in self._served:
                 self._starting.pop(mount_id, None)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from holdfast.catalog.resources import LIMITS_KEY, Limits, read_limits
 from holdfast.catalog.settings import read_setting, write_setting
 from holdfast.core.clock import Clock
 
@@ -20,13 +21,13 @@ RESTORE_ROOTS = (Path("/var/lib/holdfast/restores"), Path("/var/lib/libvirt/imag
 class RuntimeSettings:
     """Changed while the service runs."""
 
+    platform_limit: int
+    repository_limit: int
+    retry_attempts: int
+    retry_delay_seconds: int
     protected_within_hours: int = 24
-    platform_limit: int = 4
-    repository_limit: int = 4
     mount_limit: int = 20
     mount_idle_minutes: int = 60
-    retry_attempts: int = 3
-    retry_delay_seconds: int = 60
     log_keep_days: int = 90
 
     def stale_before(self, now: datetime) -> datetime:
@@ -35,14 +36,20 @@ class RuntimeSettings:
 
 
 def runtime_settings(session: Session) -> RuntimeSettings:
-    kept = read_setting(session, KEY)
-    known = {item.name for item in fields(RuntimeSettings)}
-    return RuntimeSettings(**{name: value for name, value in kept.items() if name in known})
+    limits = asdict(read_limits(session))
+    known = {item.name for item in fields(RuntimeSettings)} - set(limits)
+    kept = {name: value for name, value in read_setting(session, KEY).items() if name in known}
+    return RuntimeSettings(**limits, **kept)
 
 
 def change_runtime_settings(
     session: Session, changes: dict[str, int], clock: Clock
 ) -> RuntimeSettings:
+    """Limits and retries are written where workers read them before each run."""
     changed = RuntimeSettings(**{**asdict(runtime_settings(session)), **changes})
-    write_setting(session, KEY, asdict(changed), clock)
+    of_workers = {item.name for item in fields(Limits)}
+    for key, mine in ((LIMITS_KEY, True), (KEY, False)):
+        values = asdict(changed).items()
+        part = {name: value for name, value in values if (name in of_workers) is mine}
+        write_setting(session, key, part, clock)
     return changed

@@ -84,6 +84,20 @@ def slide(session: Session, mount_id: str, now: datetime, idle: timedelta) -> No
     row.used_at, row.expires_at = now, now + idle
 
 
+def slide_all(session: Session, mount_ids: Sequence[str], now: datetime, idle: timedelta) -> None:
+    """They are in use. What is no mount is passed over."""
+    for mount_id in mount_ids:
+        row = session.get(RestoreMount, mount_id)
+        if row is not None:
+            row.used_at, row.expires_at = now, now + idle
+    session.flush()
+
+
+def has_expired(session: Session, now: datetime) -> bool:
+    query = select(RestoreMount.id).where(RestoreMount.expires_at <= now).limit(1)
+    return session.scalar(query) is not None
+
+
 def remove_expired(session: Session, now: datetime) -> list[str]:
     """Their ids."""
     gone = list(session.scalars(select(RestoreMount.id).where(RestoreMount.expires_at <= now)))

@@ -4,129 +4,19 @@ worker: what is backed up here was backed up by the data path before the service
 from __future__ import annotations
 
 import io
-import random
-import subprocess
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
-from holdfast.api.app import create_app
-from holdfast.api.context import ServiceContext
-from holdfast.api.first_start import create_first_administrator, open_service
-from holdfast.backup.run import back_up_vm
-from holdfast.catalog import tokens, users
-from holdfast.core.cancellation import CancelToken
-from holdfast.core.clock import SystemClock
+from holdfast.api.guest_mounts import MountSource
+from holdfast.api.mount_access import source_of
+from holdfast.api.upkeep import end_expired_mounts
+from holdfast.catalog.models import RestoreMount
 from holdfast.core.units import MIB
-from holdfast.hypervisors.images.driver import ImagesDriver
 from holdfast.policy.access import Grant, Role, ScopeKind
-from holdfast.repository import Credential, LocalStore, Repository
-from holdfast.settings import read_service_settings
-
-PASSPHRASE = "tallest-oak-by-the-river"  # noqa: S105
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A service, and images and a repository beside it."""
-
-    context: ServiceContext
-    client: TestClient
-    images: Path
-    repository: Path
-
-    def token(self, *grants: Grant) -> dict[str, str]:
-        with self.context.database.writing() as session:
-            owner = users.find_user_by_name(session, "admin")
-            assert owner is not None
-            _, token = tokens.add_token(
-                session,
-                owner,
-                name="test",
-                grants=grants,
-                expires_at=None,
-                clock=self.context.clock,
-            )
-        return {"Authorization": f"Bearer {token}"}
-
-    def get(self, route: str, /, **query: Any) -> Any:
-        answer = self.client.get(f"/api/v1{route}", params=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def post(self, path: str, body: Any = None, status: int = 200) -> Any:
-        answer = self.client.post(f"/api/v1{path}", json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    clock = SystemClock()
-    settings = read_service_settings(
-        {"HOLDFAST_STATE": str(tmp_path / "state"), "HOLDFAST_CACHE": str(tmp_path / "cache")}
-    )
-    context = open_service(settings, clock)
-    assert create_first_administrator(context.database, context.passwords, clock)
-    with context.database.writing() as session:
-        owner = users.find_user_by_name(session, "admin")
-        assert owner is not None
-        owner.must_change_password = False
-    images = tmp_path / "images"
-    images.mkdir()
-    with TestClient(create_app(context), base_url="http://127.0.0.1") as client:
-        made = Place(
-            context=context, client=client, images=images, repository=tmp_path / "repository"
-        )
-        client.headers.update(made.token(Grant(role=Role.ADMINISTRATOR)))
-        yield made
-
-
-def _image(path: Path, tree: Path, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_bytes(data)
-    with path.open("wb") as file:
-        file.truncate(24 * MIB)
-    subprocess.run(["mkfs.ext4", "-q", "-d", tree, path], check=True, timeout=60)
-
-
-@pytest.fixture
-def stocked(place: Place, tmp_path: Path) -> Place:
-    """One VM with a full and an incremental backup; platform and repository are added."""
-    image = place.images / "web.raw"
-    letter = {"srv/letter.txt": b"version one\n", "srv/big": random.Random(1).randbytes(3 * MIB)}
-    _image(image, tmp_path / "tree1", letter)
-    store = LocalStore(place.repository)
-    store.prepare()
-    repository, _ = Repository.create(store, Credential.passphrase(PASSPHRASE))
-    for text in (b"version one\n", b"version two\n"):
-        _image(image, tmp_path / f"tree-{text[8:11].decode()}", {**letter, "srv/letter.txt": text})
-        driver = ImagesDriver(image)
-        back_up_vm(
-            driver=driver, vm=driver.list_vms()[0], repository=repository, cancel=CancelToken()
-        )
-    body = {"kind": "images", "name": "Images", "path": str(place.images)}
-    platform = place.post("/platforms", body, 201)
-    [vm] = place.post(f"/platforms/{platform['id']}/discover")["vms"]
-    place.post(f"/platforms/{platform['id']}/vms", {"platform_vm_ids": [vm["platform_vm_id"]]})
-    added = place.post(
-        "/repositories",
-        {
-            "location": str(place.repository),
-            "name": "Main",
-            "mode": "open",
-            "passphrase": PASSPHRASE,
-        },
-        201,
-    )
-    assert added["imported_backups"] == 2
-    return place
+from tests.support.place import PASSPHRASE, Place
 
 
 def test_backups_of_an_added_repository_are_listed(stocked: Place) -> None:
@@ -283,3 +173,79 @@ def test_cancelling_needs_what_starting_needs(stocked: Place) -> None:
         assert stocked.client.post(path, headers=viewer).status_code == 403
         refused = stocked.client.post(path)
         assert refused.status_code == 409 and refused.json()["code"].startswith("run_")
+
+
+def test_the_plan_is_seen_before_the_start(stocked: Place) -> None:
+    [repository] = stocked.get("/repositories")["repositories"]
+    newest, _ = stocked.get("/backup/list")["backups"]
+    body = {"vm_name": "web", "repository_id": repository["id"]}
+    preview = stocked.post("/backup/preview", {**body, "backup_type": "incremental"})
+    assert (preview["backup_type"], preview["parent_id"]) == ("incremental", newest["point_id"])
+    [disk] = preview["plan"]
+    assert (disk["key"], disk["mode"], disk["planned_bytes"]) == ("web.raw", "compare", 24 * MIB)
+    assert disk["reason"] and preview["planned_bytes"] == 24 * MIB
+    full = stocked.post("/backup/preview", {**body, "backup_type": "full"})
+    assert full["backup_type"] == full["plan"][0]["mode"] == "full"
+    assert full["plan"][0]["reason"] == "a full backup was asked for"
+    with (stocked.images / "web.raw").open("r+b") as file:
+        file.truncate(32 * MIB)
+    resized = stocked.post("/backup/preview", {**body, "backup_type": "incremental"})
+    assert "resized from 24.0 MiB to 32.0 MiB" in resized["plan"][0]["reason"]
+    assert stocked.get("/backup/list")["total"] == 2, "nothing was started"
+    assert len(list((stocked.repository / "points").iterdir())) == 2
+
+
+def test_a_plan_without_a_parent_says_why_it_is_a_full(stocked: Place, tmp_path: Path) -> None:
+    body = {"location": str(tmp_path / "second"), "name": "Second", "mode": "create"}
+    made = stocked.post("/repositories", {**body, "passphrase": PASSPHRASE}, 201)
+    wanted = {"vm_name": "web", "repository_id": made["id"], "backup_type": "incremental"}
+    preview = stocked.post("/backup/preview", wanted)
+    assert (preview["backup_type"], preview["parent_id"]) == ("full", None)
+    assert "no earlier point" in preview["plan"][0]["reason"]
+    unknown = stocked.client.post("/api/v1/backup/preview", json={**wanted, "disks": ["x"]})
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "invalid_input")
+    stocked.images.rename(tmp_path / "away")
+    gone = stocked.client.post("/api/v1/backup/preview", json=wanted)
+    assert gone.status_code in {404, 503} and gone.json()["detail"]
+
+
+def test_expired_mounts_are_ended_and_used_ones_live_on(stocked: Place) -> None:
+    [backup, _] = stocked.get("/backup/list")["backups"]
+    first = stocked.post("/restore/mount", {"backup_id": backup["id"]}, 201)["mount_id"]
+    context = stocked.context
+    assert context.mounts.served_ids() == [first]
+
+    def expire() -> None:
+        with context.database.writing() as session:
+            row = session.get(RestoreMount, first)
+            assert row is not None
+            row.expires_at = context.clock.now() - timedelta(seconds=1)
+            row.used_at = row.expires_at
+
+    def source() -> MountSource:
+        with context.database.reading() as session:
+            row = session.get(RestoreMount, first)
+            assert row is not None
+            return source_of(context, row)
+
+    assert end_expired_mounts(context) == []
+    with context.mounts.use(source()):
+        expire()
+        assert end_expired_mounts(context) == [], "it is being read from"
+    assert stocked.get(f"/restore/{first}/files")["total"] == 1
+    expire()
+    answer = stocked.client.get(f"/api/v1/restore/{first}/files")
+    assert (answer.status_code, answer.json()["code"]) == (404, "mount_expired")
+    assert end_expired_mounts(context) == [first]
+    assert context.mounts.served_ids() == []
+    assert stocked.get("/restore/mounts")["total"] == 0
+
+
+def test_a_mount_outlives_the_process_that_served_it(stocked: Place) -> None:
+    [backup, _] = stocked.get("/backup/list")["backups"]
+    before = stocked.post("/restore/mount", {"backup_id": backup["id"]}, 201)
+    stocked.context.mounts.close()  # as when the service was killed: the row stays
+    after = stocked.post("/restore/mount", {"backup_id": backup["id"]}, 201)
+    assert after["mount_id"] == before["mount_id"]
+    assert after["nbd_device"] not in {"", before["nbd_device"]}
+    assert stocked.get("/restore/mounts")["mounts"][0]["nbd_device"] == after["nbd_device"]

@@ -13,6 +13,8 @@ from holdfast.api.routes import (
     groups,
     logs,
     maintenance,
+    monitoring,
+    notifications,
     oidc,
     overview,
     platforms,
@@ -37,6 +39,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     audit.router,
     system_public.router,
     overview.router,
+    monitoring.router,
+    notifications.router,
     platforms.router,
     vms.router,
     groups.router,
@@ -50,3 +54,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     logs.router,
     settings.router,
 )
+
+AT_THE_ROOT: tuple[APIRouter, ...] = (monitoring.metrics_router,)
+"""Where those who call them look for them, not under /api/v1."""

@@ -87,8 +87,10 @@ def mount_backup(body: MountRequest, context: Context, caller: Caller) -> Restor
             mounts.require_room(session, limits.mount_limit, now)
     idle = timedelta(minutes=limits.mount_idle_minutes)
     if same is not None:
+        _serve_again(context, same)
         with context.database.writing() as session:
             mounts.slide(session, same.id, now, idle)
+            mounts.find_mount(session, same.id, None, now).nbd_uri = same.nbd_uri
             return _shown(session, mounts.find_mount(session, same.id, None, now))
     row = MountRow(
         id=str(uuid7(context.clock)),
@@ -299,6 +301,12 @@ def _open(context: ServiceContext, row: MountRow) -> None:
     except BaseException:
         context.mounts.end(row.id)
         raise
+
+
+def _serve_again(context: ServiceContext, row: MountRow) -> None:
+    """A mount outlives the process that served it; where its first disk is served does not."""
+    if row.id not in context.mounts.served_ids():
+        _open(context, row)
 
 
 def _one_file(

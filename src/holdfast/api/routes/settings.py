@@ -23,7 +23,7 @@ from holdfast.policy.access import Permission
 
 router = APIRouter(tags=["settings"])
 _MANAGE = [requires(Permission.SYSTEM_MANAGE, everywhere=True)]
-_STARTED_AT = SystemClock().now()
+STARTED_AT = SystemClock().now()
 
 
 @router.get("/settings", dependencies=_MANAGE)
@@ -56,7 +56,7 @@ def get_about(context: Context) -> About:
     return About(
         version=__version__,
         licence="AGPL-3.0-or-later",
-        started_at=_STARTED_AT,
+        started_at=STARTED_AT,
         database="sqlite" if context.database.is_sqlite else "postgresql",
         host=socket.gethostname(),
         python=platform.python_version(),

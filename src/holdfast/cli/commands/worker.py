@@ -41,6 +41,7 @@ def worker(
     from holdfast.cli.service_log import configure_log
     from holdfast.core.clock import SystemClock
     from holdfast.core.parent_death import end_with_parent
+    from holdfast.jobs.notifications import Notifications
     from holdfast.jobs.orders import MoverSettings
     from holdfast.jobs.recording import Recorder
     from holdfast.jobs.secrets import SealedSecrets
@@ -70,6 +71,9 @@ def worker(
             secrets,
             WorkerSettings(state_root=settings.state_root, mover=mover, name=name, slots=slots),
             clock=clock,
-            on_finished=[Recorder(database, secrets, clock, cache_root=settings.cache_root)],
+            on_finished=[
+                Recorder(database, secrets, clock, cache_root=settings.cache_root),
+                Notifications(database, sealing, clock),
+            ],
         ).run(stop)
         database.close()
