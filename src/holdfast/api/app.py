@@ -36,6 +36,7 @@ def create_app(context: ServiceContext) -> FastAPI:
             yield
         finally:
             await upkeep.stop()
+            context.unique.close()
             await context.events.stop()
             await run_in_threadpool(context.mounts.close)
 

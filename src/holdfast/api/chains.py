@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.api.schemas.backups import BackupChain, BackupJob
 from holdfast.catalog.models import RestorePoint
+from holdfast.repository.unique import Owner
 
 
 @dataclass(slots=True)
@@ -16,6 +17,7 @@ class _Open:
     full: str
     jobs: list[BackupJob] = field(default_factory=list[BackupJob])
     stored: list[int] = field(default_factory=list[int])
+    unique: list[int | None] = field(default_factory=list[int | None])
 
 
 def chains_of(
@@ -23,15 +25,17 @@ def chains_of(
     points: Sequence[RestorePoint],
     jobs: Mapping[str, BackupJob],
     disk_id: str | None,
+    unique: Mapping[Owner, int],
 ) -> list[BackupChain]:
-    """By repository and disk, oldest first. `points` are a VM's, oldest first."""
+    """By repository and disk, oldest first. `points` are a VM's, oldest first; `unique`: what each
+    alone holds, as far as it was measured."""
     chains: list[BackupChain] = []
     for repository_id in sorted({point.repository_id for point in points}):
         mine = [point for point in points if point.repository_id == repository_id]
         keys = sorted({str(disk["key"]) for point in mine for disk in point.disks})
         for key in keys:
             if disk_id in (None, key):
-                chains += _of_disk(vm_id, repository_id, key, mine, jobs)
+                chains += _of_disk(vm_id, repository_id, key, mine, jobs, unique)
     return chains
 
 
@@ -41,6 +45,7 @@ def _of_disk(
     key: str,
     points: Sequence[RestorePoint],
     jobs: Mapping[str, BackupJob],
+    unique: Mapping[Owner, int],
 ) -> list[BackupChain]:
     found: list[_Open] = []
     for point in points:
@@ -53,6 +58,7 @@ def _of_disk(
             found.append(_Open(point.run_id))
         found[-1].jobs.append(job)
         found[-1].stored.append(int(disk["stored_bytes"]))
+        found[-1].unique.append(unique.get((point.id, key)))
     return [
         BackupChain(
             chain_id=f"{chain.full}:{key}",
@@ -64,7 +70,7 @@ def _of_disk(
             backup_count=len(chain.jobs),
             repository_id=repository_id,
             disk_stored_bytes=chain.stored,
-            unique_bytes=[None] * len(chain.jobs),
+            unique_bytes=chain.unique,
         )
         for chain in found
     ]

@@ -13,6 +13,7 @@ from holdfast.api.events import Events
 from holdfast.api.guest_mounts import GuestMounts
 from holdfast.api.host_load import HostLoadMeter
 from holdfast.api.opened_repositories import OpenedRepositories
+from holdfast.api.unique_bytes import UniqueBytes
 from holdfast.catalog.database import Database
 from holdfast.catalog.sealing import Sealing
 from holdfast.core.clock import Clock
@@ -30,11 +31,13 @@ class ServiceContext:
     repositories: OpenedRepositories
     mounts: GuestMounts
     load: HostLoadMeter
+    unique: UniqueBytes
 
 
 def build_context(
     settings: ServiceSettings, database: Database, sealing: Sealing, clock: Clock
 ) -> ServiceContext:
+    opened = OpenedRepositories(sealing, cache_root=settings.cache_root)
     return ServiceContext(
         database=database,
         settings=settings,
@@ -42,9 +45,10 @@ def build_context(
         sealing=sealing,
         events=Events(database, clock),
         passwords=PasswordHasher(),
-        repositories=OpenedRepositories(sealing, cache_root=settings.cache_root),
+        repositories=opened,
         mounts=GuestMounts(),
         load=HostLoadMeter(clock),
+        unique=UniqueBytes(opened, clock),
     )
 
 

@@ -56,6 +56,14 @@ class OpenedRepositories:
             entry.repository.load_index()
         yield entry.repository
 
+    def open_anew(self, row: RepositoryRow) -> Repository:
+        """One that nobody else uses. Raises what `get` raises."""
+        options, secret = self.options(row)
+        opened = Repository.open(open_store(row.location, options), secret.credential)
+        if opened.id != row.id:
+            raise WrongRepository(location=row.location, found=opened.id)
+        return opened
+
     def options(self, row: RepositoryRow) -> tuple[StoreOptions, RepositorySecret]:
         """What opens the repository, for handing to a mover through a pipe."""
         secret = repository_secret(self._sealer, row)
@@ -73,11 +81,7 @@ class OpenedRepositories:
         if known is not None and known.key == key:
             known.repository.require_sentinel()
             return known
-        options, secret = self.options(row)
-        store = open_store(row.location, options)
-        opened = Repository.open(store, secret.credential)
-        if opened.id != row.id:
-            raise WrongRepository(location=row.location, found=opened.id)
+        opened = self.open_anew(row)
         entry = _Entry(key, opened, threading.Lock())
         with self._lock:
             self._entries[row.id] = entry

@@ -4,6 +4,7 @@ worker: what is backed up here was backed up by the data path before the service
 from __future__ import annotations
 
 import io
+import time
 import zipfile
 from datetime import timedelta
 from pathlib import Path
@@ -249,3 +250,18 @@ def test_a_mount_outlives_the_process_that_served_it(stocked: Place) -> None:
     assert after["mount_id"] == before["mount_id"]
     assert after["nbd_device"] not in {"", before["nbd_device"]}
     assert stocked.get("/restore/mounts")["mounts"][0]["nbd_device"] == after["nbd_device"]
+
+
+def test_a_chain_says_what_each_point_alone_holds(stocked: Place) -> None:
+    def chain() -> list[int | None]:
+        return stocked.get("/backup/chain", vm_name="web", disk_id="web.raw")["unique_bytes"]
+
+    deadline = time.monotonic() + 60
+    while None in (unique := chain()):
+        assert time.monotonic() < deadline, "never measured"
+    assert len(unique) == 2 and all(0 < (size or 0) < 1 * MIB for size in unique), unique
+    _, oldest = stocked.get("/backup/list")["backups"]
+    assert stocked.client.delete(f"/api/v1/backup/{oldest['id']}").status_code == 204
+    while None in (left := chain()) or len(left) != 1:
+        assert time.monotonic() < deadline, "never measured again"
+    assert (left[0] or 0) > 3 * MIB, "what both needed is now held by one"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ from holdfast.api.schemas.backups import (
 from holdfast.catalog import inventory, repositories
 from holdfast.catalog.audit import record
 from holdfast.catalog.errors import NotInCatalogue, StillUsed
-from holdfast.catalog.models import RestorePoint, Run
+from holdfast.catalog.models import Repository, RestorePoint, Run
 from holdfast.catalog.notices import announce
 from holdfast.catalog.paging import read_page
 from holdfast.catalog.points import find_point, forget_point, points_of_vm, renew_summaries
@@ -34,10 +34,13 @@ from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Permission, VmScope
 from holdfast.policy.run_states import RunKind, RunState
 from holdfast.repository.errors import PointHeld, PointNotFound
+from holdfast.repository.unique import Owner
 
 router = APIRouter(prefix="/backup", tags=["backups"])
 BackupId = Annotated[str, Path(max_length=100)]
 _DELETE = [requires(Permission.BACKUP_DELETE)]
+_MEASURE_S = 1.0
+"""How long an answer waits for what points alone hold."""
 
 
 @router.get("/list", dependencies=[requires(Permission.VIEW)])
@@ -92,7 +95,8 @@ def get_backup_chain(
     repository_id: str | None = None,
 ) -> BackupChain | BackupChains:
     """Per disk, each full capture and the incrementals since: with `disk_id` the newest chain of
-    that disk, without it all of them."""
+    that disk, without it all of them. What each point alone holds is measured when it is first
+    asked for: null until then."""
     scope = caller.scope(Permission.VIEW)
     with context.database.reading() as session:
         if vm_id:
@@ -102,9 +106,14 @@ def get_backup_chain(
         else:
             raise InvalidInput(what="chain", problem="say which VM: vm_id or vm_name")
         points = points_of_vm(session, vm.id, repository_id=repository_id)
+        stored_in = _points_of_repositories(session, {point.repository_id for point in points})
         runs = _runs_of(session, points)
         jobs = {job.id: job for job in backup_jobs(session, runs)}
-    chains = chains_of(vm.id, points, jobs, disk_id)
+        session.expunge_all()
+    unique: dict[Owner, int] = {}
+    for row, ids in stored_in:
+        unique |= context.unique.of(row, ids, wait_s=_MEASURE_S)
+    chains = chains_of(vm.id, points, jobs, disk_id, unique)
     if disk_id is None:
         return BackupChains(chains=chains, total=len(chains))
     if not chains:
@@ -227,6 +236,17 @@ def _runs_of(session: Session, points: Sequence[RestorePoint]) -> list[Run]:
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]
         found += session.scalars(select(Run).where(Run.id.in_(part))).all()
+    return found
+
+
+def _points_of_repositories(
+    session: Session, repository_ids: Collection[str]
+) -> list[tuple[Repository, frozenset[str]]]:
+    found: list[tuple[Repository, frozenset[str]]] = []
+    for row in repositories.list_repositories(session):
+        if row.id in repository_ids:
+            query = select(RestorePoint.id).where(RestorePoint.repository_id == row.id)
+            found.append((row, frozenset(session.scalars(query))))
     return found
 
 

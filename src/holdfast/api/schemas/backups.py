@@ -116,7 +116,8 @@ class BackupChain(Output):
     disk_stored_bytes: list[int]
     """Per backup of `backups`: what it added for this disk."""
     unique_bytes: list[int | None]
-    """Per backup: what only this point holds and deleting it would free; null until measured."""
+    """Per backup: stored bytes of this disk that only this point needs, which deleting it (and it
+    alone) would give back; null while that is being measured."""
 
 
 class BackupChains(Output):
