@@ -3,94 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
     Locator,
     Page,
     TimeoutError,
+    expect,
     sync_playwright,
 )
 
+from tests.web.lab import PASSWORD, Lab, Service, open_lab, serving
+
 ROOT = Path(__file__).parents[2]
-EXPORT = ROOT / "web" / "out"
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-PASSWORD = "four dull green lanterns"  # noqa: S105 - of a service that lives for the test
-_START_S = 60
+PATIENCE_MS = 30_000
+"""How long a page may take on a machine that is busy with something else."""
 _SETTLED = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    address: str
-    process: subprocess.Popen[str]
-    first_password: str
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_healthy(address: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the service ended"
-        try:
-            httpx.get(f"{address}/api/v1/system/health", timeout=2)
-        except httpx.TransportError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError("the service did not start")
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """`holdfast serve` with an empty catalogue."""
-    if not (EXPORT / "index.html").is_file():
-        pytest.fail("the dashboard is not built: run `make dashboard`")
-    state = tmp_path_factory.mktemp("service")
-    address = f"http://127.0.0.1:{_free_port()}"
-    output = state / "output"
-    with output.open("w") as sink:
-        process = subprocess.Popen(
-            [
-                str(Path(sys.executable).parent / "holdfast"),
-                "serve",
-                "--listen",
-                address.removeprefix("http://"),
-            ],
-            env={
-                **os.environ,
-                "HOLDFAST_STATE": str(state / "state"),
-                "HOLDFAST_DASHBOARD": str(EXPORT),
-            },
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            _wait_until_healthy(address, process)
-            shown = re.search(r"(?i)password[^\n]*?[:\s]\s*(\S+)\s*$", output.read_text(), re.M)
-            assert shown, f"no password was shown: {output.read_text()[:500]}"
-            yield Service(address=address, process=process, first_password=shown[1])
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    with serving(tmp_path_factory.mktemp("service")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Another one, with a repository and VMs made of image files."""
+    with open_lab(tmp_path_factory.mktemp("lab"), vms=("vanished",)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +50,7 @@ def browser() -> Iterator[Browser]:
             executable_path="/usr/bin/chromium",
             args=["--no-sandbox", "--disable-background-networking"],
         )
+        expect.set_options(timeout=PATIENCE_MS)
         yield browser
         browser.close()
 
@@ -121,33 +72,42 @@ def cookies(service: Service, browser: Browser) -> list[dict[str, object]]:
     return [dict(one) for one in found]
 
 
-@pytest.fixture
-def open_page(
-    service: Service, browser: Browser, cookies: list[dict[str, object]]
-) -> Iterator[Callable[..., Page]]:
-    """A signed-in page; fails the test for script errors and for what the CSP stopped."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a page is looked at with."""
+
+    width: int = 1440
+    height: int = 900
+    dark: bool = False
+
+
+@contextmanager
+def signed_in_pages(
+    browser: Browser, service: Service, cookies: Sequence[Mapping[str, object]]
+) -> Generator[Callable[..., Page]]:
+    """Opens signed-in pages; at the end raises AssertionError for script errors and for what the
+    content security policy stopped."""
     problems: list[str] = []
     contexts: list[BrowserContext] = []
 
-    def open_one(path: str) -> Page:
+    def watch(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "Minified React" in message.text:
+            problems.append(message.text)
+
+    def open_one(path: str, look: Look | None = None) -> Page:
+        seen = look or Look()
         context = browser.new_context(
-            viewport={"width": 1440, "height": 900},
-            color_scheme="light",
+            viewport={"width": seen.width, "height": seen.height},
+            color_scheme="dark" if seen.dark else "light",
             reduced_motion="reduce",  # axe must not see colours on their way to others
             base_url=service.address,
         )
-        context.add_cookies(cookies)  # pyright: ignore[reportArgumentType]
+        context.set_default_timeout(PATIENCE_MS)
+        context.add_cookies([dict(cookie) for cookie in cookies])  # pyright: ignore[reportArgumentType]
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                problems.append(message.text)
-                if "Content Security Policy" in message.text or "Minified React" in message.text
-                else None
-            ),
-        )
+        page.on("console", watch)
         page.goto(path)
         page.locator("h1").first.wait_for()
         return page
@@ -156,6 +116,22 @@ def open_page(
     for context in contexts:
         context.close()
     assert not problems
+
+
+@pytest.fixture
+def open_page(
+    service: Service, browser: Browser, cookies: list[dict[str, object]]
+) -> Iterator[Callable[..., Page]]:
+    """Pages of the service that knows nothing."""
+    with signed_in_pages(browser, service, cookies) as open_one:
+        yield open_one
+
+
+@pytest.fixture
+def open_lab_page(lab: Lab, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Pages of the service that has something in it."""
+    with signed_in_pages(browser, lab.service, lab.cookies) as open_one:
+        yield open_one
 
 
 def serious(page: Page) -> list[str]:

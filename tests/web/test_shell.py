@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from tests.web.conftest import PASSWORD, Service, press_until, serious
+from tests.web.conftest import press_until, serious
+from tests.web.lab import PASSWORD, Service
 
 SECTIONS = {
     "/": "Dashboard",

@@ -13,7 +13,9 @@ from holdfast.catalog.settings import read_setting, write_setting
 from holdfast.core.clock import Clock
 
 KEY = "service"
-RESTORE_ROOTS = (Path("/var/lib/holdfast/restores"), Path("/var/lib/libvirt/images"))
+OWN_RESTORE_ROOT = Path("/var/lib/holdfast/restores")
+"""Made when it is first needed; the others are those of whom they belong to."""
+RESTORE_ROOTS = (OWN_RESTORE_ROOT, Path("/var/lib/libvirt/images"))
 """Folders below which disk images may be written on request of the API."""
 
 

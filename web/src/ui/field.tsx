@@ -346,11 +346,14 @@ export function FilterSelect({
   value,
   onChange,
   options,
+  required,
 }: {
   label: string;
   value: string;
   onChange: (value: string) => void;
   options: Option[];
+  /** One of the options always applies: there is no "all". */
+  required?: boolean;
 }) {
   return (
     <span className="relative inline-flex flex-none">
@@ -360,12 +363,12 @@ export function FilterSelect({
         onChange={(event) => onChange(event.target.value)}
         className={cx(
           "h-8 max-w-52 cursor-pointer appearance-none truncate rounded-md border bg-surface pr-7 pl-2.5 text-sm hover:border-ink-3",
-          value
+          value && !required
             ? "border-accent bg-accent-soft/60 font-medium text-ink"
             : "border-line-strong text-ink-2",
         )}
       >
-        <option value="">{label}: all</option>
+        {!required && <option value="">{label}: all</option>}
         {options.map((option) => (
           <option key={option.value} value={option.value}>
             {option.label}

@@ -1,6 +1,6 @@
 "use client";
 
-import { useSyncExternalStore } from "react";
+import { useEffect, useState, useSyncExternalStore } from "react";
 import { ago, bytes, count, duration, exactBytes, exactTime, rate, shortTime } from "./format";
 
 /** What was not measured or does not apply. */
@@ -67,6 +67,17 @@ export function useNow(): Date {
     () => now,
     () => now,
   );
+}
+
+/** Milliseconds now, once a second while it matters. */
+export function useTick(active: boolean): number {
+  const [at, setAt] = useState(() => Date.now());
+  useEffect(() => {
+    if (!active) return;
+    const timer = setInterval(() => setAt(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [active]);
+  return at;
 }
 
 /** `12 min ago`; the whole instant on hover. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
 from holdfast.api.platform_access import is_remote
 from holdfast.api.runs_shown import run_brief
-from holdfast.api.runtime_settings import RESTORE_ROOTS
+from holdfast.api.runtime_settings import OWN_RESTORE_ROOT, RESTORE_ROOTS
 from holdfast.api.schemas.restores import DiskRestore, RestorePreview, VmRestore
 from holdfast.api.schemas.runs import RunAccepted
 from holdfast.catalog import inventory
@@ -129,6 +130,9 @@ def _allowed_output(text: str) -> Path:
         raise InvalidInput(what="output", problem=f"must be a path below {allowed}")
     if path.exists():
         raise TargetExists(path=str(path))
+    if path.is_relative_to(OWN_RESTORE_ROOT):
+        with suppress(OSError):  # the run says what is wrong with it
+            OWN_RESTORE_ROOT.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 

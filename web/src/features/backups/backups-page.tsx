@@ -1,6 +1,7 @@
 "use client";
 
 import { useQuery } from "@tanstack/react-query";
+import Link from "next/link";
 import { useRouter } from "next/navigation";
 import {
   HiOutlineDatabase,
@@ -24,7 +25,7 @@ import { Pager } from "@/ui/pager";
 import { type Column, DataTable } from "@/ui/table";
 import { useSearchText, useUrlState } from "@/ui/url-state";
 import { usePages } from "@/ui/use-pages";
-import { Ago } from "@/ui/values";
+import { Ago, useNow } from "@/ui/values";
 import { useStartBackup } from "./start-backup";
 
 type Job = Schemas["BackupJob"];
@@ -79,18 +80,28 @@ function BackupJobsList() {
   const { cancel, retry } = useRunActions();
   const repositories = useQuery(repositoriesQuery());
   const filter = {
-    vm_name: name || undefined,
+    q: name || undefined,
+    since: useSince(get("period")),
     backup_type: get("type") || undefined,
     status: get("status") || undefined,
     repository_id: get("repository") || undefined,
   };
   const filtered = Object.values(filter).some(Boolean);
+  const sort = { by: get("sort") || "created_at", descending: get("order") !== "asc" };
   const list = usePages({
-    key: ["backups", "list", filter],
+    key: ["backups", "list", filter, sort],
     fetchPage: async (limit, cursor) => {
       const page = await take(
         api.GET("/api/v1/backup/list", {
-          params: { query: { ...filter, limit, cursor } as never },
+          params: {
+            query: {
+              ...filter,
+              limit,
+              cursor,
+              sort: sort.by,
+              order: sort.descending ? "desc" : "asc",
+            } as never,
+          },
         }),
       );
       return { items: page.backups, total: page.total, next_cursor: page.next_cursor ?? null };
@@ -98,16 +109,22 @@ function BackupJobsList() {
   });
   const clear = () => {
     setText("");
-    set({ q: null, type: null, status: null, repository: null });
+    set({ q: null, type: null, status: null, repository: null, period: null });
   };
   const columns: Column<Job>[] = [
     {
       key: "vm",
       title: "VM Name",
+      sort: "vm_name",
       cell: (job) => (
-        <span className="block truncate font-medium" title={job.vm_name}>
+        <Link
+          href={`/backups/${encodeURIComponent(job.id)}${job.vm_id ? `?vm=${encodeURIComponent(job.vm_id)}` : ""}`}
+          prefetch={false}
+          className="block truncate rounded font-medium hover:underline"
+          title={job.vm_name}
+        >
           {job.vm_name}
-        </span>
+        </Link>
       ),
     },
     {
@@ -140,6 +157,7 @@ function BackupJobsList() {
     {
       key: "started",
       title: "Started",
+      sort: "created_at",
       width: "w-28",
       from: "md",
       cell: (job) => <Ago time={job.started_at ?? job.created_at} />,
@@ -216,6 +234,12 @@ function BackupJobsList() {
             }))}
           />
         )}
+        <FilterSelect
+          label="Period"
+          value={get("period")}
+          onChange={(value) => set({ period: value })}
+          options={PERIODS}
+        />
         {filtered && (
           <Button size="xs" variant="ghost" onClick={clear}>
             Clear
@@ -227,7 +251,14 @@ function BackupJobsList() {
         columns={columns}
         rows={list.rows}
         rowKey={(job) => job.id}
-        onOpen={(job) => job.vm_id && select(job.vm_id)}
+        sort={sort}
+        onSort={(next) =>
+          set({
+            sort: next.by === "created_at" ? null : next.by,
+            order: next.descending ? null : "asc",
+          })
+        }
+        onOpen={(job) => (job.vm_id ? select(job.vm_id) : undefined)}
         failure={list.error ? failureOf(list.error) : null}
         onRetry={() => list.refetch()}
         filtered={filtered}
@@ -246,6 +277,21 @@ function BackupJobsList() {
       <Pager {...list.pager} />
     </>
   );
+}
+
+const PERIODS = [
+  { value: "1", label: "Last 24 hours" },
+  { value: "7", label: "Last 7 days" },
+  { value: "30", label: "Last 30 days" },
+];
+
+/** The beginning of the period, to the minute, so that it does not make a new query each time. */
+function useSince(days: string): string | undefined {
+  const now = useNow();
+  if (!PERIODS.some((one) => one.value === days)) return undefined;
+  const since = new Date(now.getTime() - Number(days) * 86_400_000);
+  since.setSeconds(0, 0);
+  return since.toISOString();
 }
 
 function Progressed({ job }: { job: Job }) {

@@ -9,6 +9,7 @@ import { listVms, vmQuery } from "@/features/vms/queries";
 import { ChoiceField, SelectField, TextField } from "@/ui/field";
 import { FormModal } from "@/ui/modal";
 import { useToast } from "@/ui/toast";
+import { BackupPlan } from "./backup-plan";
 import { type BackupTarget, startBackup } from "./start-backup";
 
 export function StartBackupModal({
@@ -55,6 +56,7 @@ export function StartBackupModal({
     <FormModal
       open
       onClose={onClose}
+      size="lg"
       title="Start backup"
       description={chosen ? chosen.name : "Choose a virtual machine"}
       submitLabel="Start backup"
@@ -117,6 +119,9 @@ export function StartBackupModal({
         }))}
         error={cannot}
       />
+      {chosen && target && !cannot && (
+        <BackupPlan wish={{ vm_id: chosen.id, backup_type: type, repository_id: target }} />
+      )}
     </FormModal>
   );
 }

@@ -28,7 +28,9 @@ export interface ProgressUpdate {
 }
 
 const KEPT = 2000;
+const KEPT_SPEEDS = 600;
 const newest = new Map<string, ProgressUpdate>();
+const speeds = new Map<string, Array<{ at: number; bps: number }>>();
 const listeners = new Map<string, Set<() => void>>();
 
 export function isFinal(state: RunState): boolean {
@@ -41,9 +43,17 @@ export function takeProgress(update: ProgressUpdate): boolean {
   if (known && known.at > update.at) return false;
   newest.delete(update.id);
   newest.set(update.id, update);
+  if (update.status === "running") {
+    const own = speeds.get(update.id) ?? [];
+    own.push({ at: Date.parse(update.at), bps: update.throughput_bps });
+    speeds.set(update.id, own.slice(-KEPT_SPEEDS));
+  }
   if (newest.size > KEPT) {
     const oldest = newest.keys().next().value;
-    if (oldest !== undefined) newest.delete(oldest);
+    if (oldest !== undefined) {
+      newest.delete(oldest);
+      speeds.delete(oldest);
+    }
   }
   for (const listener of listeners.get(update.id) ?? []) listener();
   return known?.status !== update.status;
@@ -81,6 +91,24 @@ export function withProgress<Run extends Live>(run: Run, update: ProgressUpdate 
     throughput_bps: update.throughput_bps,
     eta_seconds: update.eta_seconds,
   };
+}
+
+/** What the service sampled of a run's throughput, and after it what the events told since:
+ * seconds since the start, bytes a second. */
+export function samplesOf(
+  run: { id: string; started_at: string | null; samples: ReadonlyArray<readonly unknown[]> },
+  seen: ReadonlyArray<{ at: number; bps: number }> = speeds.get(run.id) ?? [],
+): Array<[number, number]> {
+  const kept = run.samples.map(
+    (sample) => [Number(sample[0]), Number(sample[1])] as [number, number],
+  );
+  if (!run.started_at) return kept;
+  const began = Date.parse(run.started_at);
+  const last = kept.at(-1)?.[0] ?? -1;
+  const since = seen
+    .map(({ at, bps }) => [(at - began) / 1000, bps] as [number, number])
+    .filter(([seconds]) => seconds > last);
+  return [...kept, ...since];
 }
 
 export function useLiveRun<Run extends Live>(run: Run): Run {

@@ -336,14 +336,12 @@ function RunningRow({ run: given }: { run: Run }) {
           <p className="truncate text-xs text-ink-3">
             {kindWords(run.kind)} · {words(run.phase)} · started <Ago time={run.started_at} />
           </p>
-          {run.kind === "backup" && (
-            <Link
-              href={`/backups/${encodeURIComponent(run.id)}`}
-              className="rounded text-xs text-accent hover:underline"
-            >
-              Details
-            </Link>
-          )}
+          <Link
+            href={`${run.kind === "backup" ? "/backups" : "/monitoring/runs"}/${encodeURIComponent(run.id)}`}
+            className="rounded text-xs text-accent hover:underline"
+          >
+            Details
+          </Link>
         </div>
         <IconButton
           icon={HiOutlineXCircle}

@@ -147,7 +147,7 @@ export function RunsTable({ vmId, state }: { vmId?: string; state?: RunBrief["st
           router.push(
             run.kind === "backup"
               ? `/backups/${encodeURIComponent(run.id)}`
-              : `/logs?run=${encodeURIComponent(run.id)}`,
+              : `/monitoring/runs/${encodeURIComponent(run.id)}`,
           )
         }
         empty={{ title: "No runs yet", text: "Backups, restores and maintenance are listed here." }}

@@ -6,6 +6,7 @@ import { type ReactNode, useCallback, useEffect, useRef, useState } from "react"
 import { HiMenu, HiSearch } from "react-icons/hi";
 import { StartBackupProvider } from "@/features/backups/start-backup";
 import { connectLive } from "@/features/live/socket";
+import { DownloadsProvider } from "@/features/restores/downloads";
 import { useSelectedVm } from "@/features/vms/selection";
 import { VmContext } from "@/features/vms/vm-context";
 import { IconButton } from "@/ui/button";
@@ -51,7 +52,7 @@ export function Shell({ children }: { children: ReactNode }) {
 
   const leftProps = { onSearch: openPalette, selectedVm: wide ? vmId : null };
   return (
-    <StartBackupProvider>
+    <Providers>
       <a
         href="#content"
         className="fixed top-2 left-2 z-[80] -translate-y-16 rounded-md bg-accent-solid px-3 py-2 font-medium text-white focus:translate-y-0"
@@ -138,7 +139,16 @@ export function Shell({ children }: { children: ReactNode }) {
       )}
       <CommandBar open={palette} onClose={() => setPalette(false)} />
       <Shortcuts palette={openPalette} navigation={foldNavigation} panel={foldPanel} />
-    </StartBackupProvider>
+    </Providers>
+  );
+}
+
+/** What goes on whatever page is shown. */
+function Providers({ children }: { children: ReactNode }) {
+  return (
+    <DownloadsProvider>
+      <StartBackupProvider>{children}</StartBackupProvider>
+    </DownloadsProvider>
   );
 }
 

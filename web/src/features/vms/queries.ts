@@ -52,7 +52,11 @@ export function vmQuery(id: string) {
 export function timelineQuery(id: string) {
   return {
     queryKey: ["vms", "timeline", id],
-    queryFn: () =>
-      take(api.GET("/api/v1/vms/{vm_id}/timeline", { params: { path: { vm_id: id } } })),
+    queryFn: async () => {
+      const found = await take(
+        api.GET("/api/v1/vms/{vm_id}/timeline", { params: { path: { vm_id: id } } }),
+      );
+      return { ...found, points: found.points.toReversed() };
+    },
   };
 }

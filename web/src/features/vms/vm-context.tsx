@@ -9,12 +9,13 @@ import { LiveRun, RunBadge } from "@/features/runs/run-state";
 import { Badge, Tag } from "@/ui/badge";
 import { Button } from "@/ui/button";
 import { words } from "@/ui/format";
+import { Menu } from "@/ui/menu";
 import { Facts } from "@/ui/page";
 import { ErrorState, Notice, SkeletonLines } from "@/ui/states";
 import { Ago, Bytes } from "@/ui/values";
 import { PowerStatus, ProtectionBadge } from "./protection";
 import { timelineQuery, vmQuery } from "./queries";
-import { useVmActions } from "./vm-actions";
+import { useVmActions, useVmMenu } from "./vm-actions";
 
 const LAST_POINTS = 5;
 
@@ -23,6 +24,7 @@ export function VmContext({ id }: { id: string }) {
   const vm = useQuery({ ...vmQuery(id), refetchInterval: 30_000 });
   const timeline = useQuery(timelineQuery(id));
   const actionsOf = useVmActions();
+  const menuOf = useVmMenu();
   if (vm.error && !vm.data)
     return <ErrorState compact failure={failureOf(vm.error)} onRetry={() => vm.refetch()} />;
   if (!vm.data) {
@@ -63,6 +65,10 @@ export function VmContext({ id }: { id: string }) {
               {action.label}
             </Button>
           ))}
+          <Menu
+            label={`More for ${it.name}`}
+            items={menuOf(it, timeline.data?.points[0]?.backup_id)}
+          />
         </div>
       </div>
       {it.active_run && (

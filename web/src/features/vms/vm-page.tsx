@@ -24,8 +24,8 @@ import { useToast } from "@/ui/toast";
 import { usePathId, useUrlState } from "@/ui/url-state";
 import { Ago, Bytes, Moment, Truncated } from "@/ui/values";
 import { PowerStatus, ProtectionBadge } from "./protection";
-import { type VmDetail, vmQuery } from "./queries";
-import { useVmActions } from "./vm-actions";
+import { timelineQuery, type VmDetail, vmQuery } from "./queries";
+import { useVmActions, useVmMenu } from "./vm-actions";
 import { VmTimeline } from "./vm-timeline";
 
 export function VmPage() {
@@ -61,6 +61,8 @@ export function VmPage() {
 function Loaded({ vm }: { vm: VmDetail }) {
   const { get, set } = useUrlState();
   const actionsOf = useVmActions();
+  const menuOf = useVmMenu();
+  const timeline = useQuery(timelineQuery(vm.id));
   const mayManage = useDenied("inventory.manage");
   const [editing, setEditing] = useState(false);
   const [removing, setRemoving] = useState(false);
@@ -87,6 +89,8 @@ function Loaded({ vm }: { vm: VmDetail }) {
             <Menu
               label={`More about ${vm.name}`}
               items={[
+                ...menuOf(vm, timeline.data?.points[0]?.backup_id),
+                null,
                 {
                   label: "Edit tags…",
                   icon: HiOutlineTag,

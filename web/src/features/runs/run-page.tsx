@@ -1,0 +1,146 @@
+"use client";
+
+import { useQuery } from "@tanstack/react-query";
+import { HiOutlineRefresh, HiOutlineXCircle } from "react-icons/hi";
+import { failureOf } from "@/api-client";
+import { isFinal } from "@/features/live/progress";
+import { useDenied } from "@/features/session/session";
+import { Button } from "@/ui/button";
+import { Card } from "@/ui/card";
+import { words } from "@/ui/format";
+import { Facts, Page, PageHeader } from "@/ui/page";
+import { ErrorState, Notice, SkeletonLines } from "@/ui/states";
+import { usePathId } from "@/ui/url-state";
+import { Ago, Moment } from "@/ui/values";
+import { type RunInfo, runQuery } from "./queries";
+import { RunLog } from "./run-log";
+import { RunFailure, RunPanel, useLiveRunInfo } from "./run-panel";
+import { kindWords, RunBadge } from "./run-state";
+import { useRunActions } from "./runs-table";
+
+const NEEDS: Partial<Record<RunInfo["kind"], Parameters<typeof useDenied>[0]>> = {
+  backup: "backup.run",
+  restore_vm: "restore.run",
+  restore_disk: "restore.run",
+  delete_point: "backup.delete",
+  discover: "inventory.manage",
+};
+
+/** Any run: a restore that goes on, a check that failed. */
+export function RunPage() {
+  const id = usePathId();
+  const run = useQuery({
+    ...runQuery(id ?? ""),
+    enabled: Boolean(id),
+    refetchInterval: ({ state }) => (state.data && isFinal(state.data.state) ? false : 5000),
+  });
+  const crumbs = [{ label: "Monitoring", href: "/monitoring" }, { label: "Run" }];
+  if (run.data) return <Loaded run={run.data} />;
+  return (
+    <Page>
+      <PageHeader title={run.error ? "Run" : "…"} crumbs={crumbs} />
+      <Card>
+        {run.error ? (
+          <ErrorState failure={failureOf(run.error)} onRetry={() => run.refetch()} />
+        ) : (
+          <SkeletonLines lines={8} label="Loading the run" />
+        )}
+      </Card>
+    </Page>
+  );
+}
+
+function Loaded({ run: given }: { run: RunInfo }) {
+  const run = useLiveRunInfo(given);
+  const denied = useDenied(NEEDS[run.kind] ?? "repository.maintain");
+  const { cancel, retry } = useRunActions();
+  return (
+    <Page>
+      <PageHeader
+        title={[kindWords(run.kind), run.vm_name].filter(Boolean).join(" of ")}
+        crumbs={[{ label: "Monitoring", href: "/monitoring" }, { label: kindWords(run.kind) }]}
+        badge={<RunBadge state={run.state} />}
+        description={
+          <>
+            Started by {run.created_by || "the service"} <Ago time={run.created_at} />
+          </>
+        }
+        actions={
+          <>
+            {!isFinal(run.state) && (
+              <Button
+                icon={HiOutlineXCircle}
+                onClick={() => cancel.mutate(run.id)}
+                busy={cancel.isPending}
+                disabledReason={denied ?? (run.can_cancel ? null : "it is being cancelled")}
+              >
+                Cancel
+              </Button>
+            )}
+            {run.can_retry && (
+              <Button
+                icon={HiOutlineRefresh}
+                variant="primary"
+                onClick={() => retry.mutate(run.id)}
+                busy={retry.isPending}
+                disabledReason={denied}
+              >
+                Retry
+              </Button>
+            )}
+          </>
+        }
+      />
+      <RunFailure run={run} />
+      {run.state === "completed" && <Done run={run} />}
+      <RunPanel run={given} />
+      <Card title="About">
+        <Facts
+          items={[
+            ["What", kindWords(run.kind)],
+            run.vm_name ? ["VM", run.vm_name] : null,
+            ...asked(run.request),
+            ["Asked for", <Moment key="c" time={run.created_at} />],
+            ["Began", <Moment key="s" time={run.started_at} never="Not yet" />],
+            ["Ended", <Moment key="e" time={run.completed_at} never="Not yet" />],
+          ]}
+        />
+      </Card>
+      <RunLog runId={run.id} active={!isFinal(run.state)} />
+    </Page>
+  );
+}
+
+function Done({ run }: { run: RunInfo }) {
+  const { output, name } = run.request;
+  if (run.kind === "restore_disk" && typeof output === "string")
+    return (
+      <Notice tone="ok" title="The disk is restored">
+        <span className="font-mono text-xs">{output}</span>
+      </Notice>
+    );
+  if (run.kind === "restore_vm")
+    return (
+      <Notice tone="ok" title="The VM is restored">
+        {typeof name === "string" && name
+          ? `It is on its platform as ${name}.`
+          : "It is on its platform. The log names it."}
+      </Notice>
+    );
+  return null;
+}
+
+/** What was asked for, as far as it is text for people. */
+function asked(request: Record<string, unknown>): Array<[string, string]> {
+  return Object.entries(request)
+    .filter(
+      ([key, value]) =>
+        key !== "point_id" &&
+        ["string", "number", "boolean"].includes(typeof value) &&
+        value !== "",
+    )
+    .map(([key, value]) => [
+      words(key),
+      typeof value === "boolean" ? (value ? "Yes" : "No") : String(value),
+    ]);
+}
