@@ -63,6 +63,13 @@ class Series:
         return min(sample.measurement.wall_s for sample in self.samples)
 
     @property
+    def durable_s(self) -> float:
+        """The shortest until what was written is on the disk: some leave that to the kernel."""
+        return min(
+            sample.measurement.wall_s + sample.measurement.settle_s for sample in self.samples
+        )
+
+    @property
     def median_wall_s(self) -> float:
         return statistics.median(sample.measurement.wall_s for sample in self.samples)
 

@@ -72,5 +72,6 @@ def test_ours_on_a_small_disk(tmp_path: Path) -> None:
     assert ("files ls of a point", "holdfast /disk.raw") in found
     held = {bar["what"]: bar["held"] for bar in document["bars"]}
     assert held["restore: time against restic"] is None
+    assert held["restore: the same until it is durable"] is None
     assert held["peak memory of any run"] is True
     assert {item.name for item in (tmp_path / "work").iterdir() if item.is_dir()} == set()

@@ -34,6 +34,8 @@ EXPECTED: dict[str, str] = {
     "DELETE /api/v1/backup/{backup_id}": "backup.delete",
     "PUT /api/v1/backup/{backup_id}/hold": "backup.delete",
     "DELETE /api/v1/backup/{backup_id}/hold": "backup.delete",
+    "GET /api/v1/files/diff": "files.read",
+    "GET /api/v1/files/versions": "files.read",
     "GET /api/v1/logs": "logs.read",
     "GET /api/v1/logs/export": "logs.read",
     "GET /api/v1/machine-groups": "view!",

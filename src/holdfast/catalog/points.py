@@ -137,6 +137,24 @@ def find_point(session: Session, scope: VmScope, run_id: str) -> tuple[RestorePo
     return found[0], found[1]
 
 
+def points_of_vm_with_repository(
+    session: Session, vm_id: str, offset: int, limit: int
+) -> tuple[list[tuple[RestorePoint, Repository]], int]:
+    """A part of them, newest first, and how many there are."""
+    total = session.scalar(
+        select(func.count()).select_from(RestorePoint).where(RestorePoint.vm_id == vm_id)
+    )
+    rows = session.execute(
+        select(RestorePoint, Repository)
+        .join(Repository, Repository.id == RestorePoint.repository_id)
+        .where(RestorePoint.vm_id == vm_id)
+        .order_by(RestorePoint.captured_at.desc(), RestorePoint.id.desc())
+        .offset(offset)
+        .limit(limit)
+    ).all()
+    return [(point, repository) for point, repository in rows], total or 0
+
+
 def points_of_runs(session: Session, run_ids: Collection[str]) -> Mapping[str, RestorePoint]:
     """By the backup's id; backups without a point are missing."""
     found: dict[str, RestorePoint] = {}

@@ -110,13 +110,18 @@ class FileVersion(Output):
     modified_time: Time | None = None
     changed: bool = False
     """Differs in size or time from the next older version."""
+    problem: str = ""
+    """Why it is unreadable."""
 
 
 class FileVersions(Output):
     vm_id: str
     path: str
     versions: list[FileVersion]
+    """Newest point first."""
     total: int
+    """Restore points of the VM."""
+    next_cursor: str | None = None
 
 
 class FileDiff(Output):
@@ -125,7 +130,8 @@ class FileDiff(Output):
     path: str
     left_backup_id: str
     right_backup_id: str
-    equal: bool
+    equal: bool | None
+    """null when they are too large to be compared here."""
     text: bool
     """False when one of them is no text or too large: no diff then."""
     diff: str
