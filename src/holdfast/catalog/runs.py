@@ -25,6 +25,7 @@ from holdfast.policy.run_states import ACTIVE_STATES, FINAL_STATES, RunKind, Run
 ACTIVE = tuple(sorted(state.value for state in ACTIVE_STATES))
 FINAL = tuple(sorted(state.value for state in FINAL_STATES))
 WAITING_TO_RETRY = "waiting to try again"
+_IDLE_MS = 5000
 _LOCK_OF_RUNS = 0x686F6C64  # "hold"; any number that nothing else in the database locks
 
 
@@ -90,8 +91,10 @@ class Submitted:
 def lock_runs(session: Session) -> None:
     """Call first in every transaction that changes runs. SQLite has one writer anyhow; with
     PostgreSQL this makes revisions visible in their order, so that a watcher misses none, and
-    keeps the choice of the next run free of races. Held until the end of the transaction."""
+    keeps the choice of the next run free of races. Held until the end of the transaction, which the
+    server ends when nothing comes any more: whoever was put to sleep holds up nobody for long."""
     if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}"))
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_OF_RUNS})
 
 

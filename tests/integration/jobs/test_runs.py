@@ -127,16 +127,14 @@ class TestFailures:
 
 PHASES = (
     "lease.after_acquire",
-    "backup.after_snapshot",
     "pack.before_put",
-    "index.before_put",
     "point.before_commit",
 )
 
 
 class TestCancel:
     def test_while_bytes_move(self, tmp_path: Path) -> None:
-        farm = Farm.create(tmp_path, size_bytes=400 << 20)
+        farm = Farm.create(tmp_path, size_bytes=192 << 20)
         run_id = farm.submit_backup()
         with farm.worker():
             farm.await_run(run_id, lambda run: run.done_bytes > 0)
