@@ -20,10 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlalchemy import select
 
 from holdfast.catalog.database import Database
-from holdfast.catalog.models import Base, Platform, Repository, Run, Setting, VirtualMachine
+from holdfast.catalog.models import (
+    Base,
+    LogEntry,
+    Platform,
+    Repository,
+    Run,
+    Setting,
+    VirtualMachine,
+)
 from holdfast.catalog.repository_secrets import RepositorySecret
+from holdfast.catalog.resources import LIMITS_KEY
 from holdfast.catalog.runs import FINAL
 from holdfast.core.clock import SystemClock
 from holdfast.core.ids import uuid7
@@ -197,9 +207,31 @@ class Farm:
             assert time.monotonic() < deadline, "no mover hangs"
             time.sleep(0.02)
 
+    def await_stopped_mover(self, worker_pid: int | None = None, timeout_s: float = 30.0) -> int:
+        """Until a mover stopped itself at a failpoint; its process id. SIGCONT lets it go on."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for pid in children_of(worker_pid or os.getpid()):
+                if state_of(pid) == "T":
+                    return pid
+            assert time.monotonic() < deadline, "no mover stops"
+            time.sleep(0.02)
+
+    def await_log(self, run_id: str, text: str, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not any(text in line for line in self.log_of(run_id)):
+            assert time.monotonic() < deadline, self.log_of(run_id)
+            time.sleep(0.02)
+
+    def log_of(self, run_id: str) -> list[str]:
+        """Level and message of each line, oldest first."""
+        query = select(LogEntry).where(LogEntry.run_id == run_id).order_by(LogEntry.seq)
+        with self.database.reading() as session:
+            return [f"{line.level}: {line.message}" for line in session.scalars(query)]
+
     def set_limits(self, **values: int) -> None:
         with self.database.writing() as session:
-            session.merge(Setting(key="limits", value=values, changed_at=CLOCK.now()))
+            session.merge(Setting(key=LIMITS_KEY, value=values, changed_at=CLOCK.now()))
 
     # -- the repository -------------------------------------------------------------------------
 
@@ -293,6 +325,13 @@ def is_paused(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/syscall").read_text().split()[0] == _PAUSE
     return False
+
+
+def state_of(pid: int) -> str:
+    """As in proc(5): `T` for stopped; empty when it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
 
 
 def children_of(parent: int) -> list[int]:

@@ -21,7 +21,8 @@ from starlette.concurrency import run_in_threadpool
 from holdfast.api.access.authentication import by_session, refreshed_token
 from holdfast.api.access.requirement import Principal
 from holdfast.api.event_payloads import payloads
-from holdfast.catalog import changes, notices, sessions
+from holdfast.api.runtime_settings import runtime_settings
+from holdfast.catalog import changes, log, notices, sessions
 from holdfast.catalog.database import Database
 from holdfast.catalog.models import Notice, Run
 from holdfast.core.clock import Clock
@@ -268,6 +269,11 @@ class Events:
         with self._database.writing() as session:
             notices.forget_old(session, now)
             sessions.forget_old(session, now)
+            keep_days = runtime_settings(session).log_keep_days
+        more = True
+        while more:
+            with self._database.writing() as session:
+                more = log.forget_old_lines(session, now, keep_days=keep_days)
 
     async def _forever(self, step: Any, pause_s: float) -> None:
         while True:

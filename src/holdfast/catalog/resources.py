@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
+from holdfast.catalog.log import add_line
 from holdfast.catalog.models import ResourceLease, Run, Setting, Worker
 from holdfast.catalog.runs import RunTakenOver, lock_runs, move_run
 from holdfast.core.clock import Clock
@@ -163,6 +164,8 @@ def register_worker(
             stopping=False,
         )
     )
+    text = f"worker {id} is ready for {slots} runs at once"
+    add_line(session, now, "info", text, source="worker", fields={"generation": generation})
     session.flush()
     return WorkerIdentity(id=id, generation=generation, slots=slots)
 
@@ -209,7 +212,10 @@ def take_over(session: Session, worker: Worker, clock: Clock) -> Sequence[str]:
     )
     if _count(done) != 1:
         return []
-    return _give_back_all(session, worker.id, DISCARDED, clock)
+    runs = _give_back_all(session, worker.id, DISCARDED, clock)
+    text = f"worker {worker.id} stopped answering: {len(runs)} runs of it go to others"
+    add_line(session, clock.now(), "warning", text, source="worker", fields={"runs": runs})
+    return runs
 
 
 def remove_worker(session: Session, worker: WorkerIdentity, clock: Clock) -> None:
@@ -220,6 +226,8 @@ def remove_worker(session: Session, worker: WorkerIdentity, clock: Clock) -> Non
     )
     if _count(done) == 1:
         _give_back_all(session, worker.id, "its worker was stopped", clock)
+        text = f"worker {worker.id} was stopped"
+        add_line(session, clock.now(), "info", text, source="worker")
 
 
 def give_back(session: Session, run: Run, message: str, clock: Clock) -> None:

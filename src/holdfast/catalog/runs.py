@@ -20,6 +20,7 @@ from holdfast.catalog.models import LogEntry, Run, RunTransition, VirtualMachine
 from holdfast.core.clock import Clock
 from holdfast.core.errors import Category, HoldfastError, Retry
 from holdfast.core.ids import uuid7
+from holdfast.core.units import format_bytes
 from holdfast.policy.run_states import ACTIVE_STATES, FINAL_STATES, RunKind, RunState, may_move
 
 ACTIVE = tuple(sorted(state.value for state in ACTIVE_STATES))
@@ -171,6 +172,7 @@ def move_run(
             message=message,
         )
     )
+    _log_move(session, run, after, now, message)
     run.state = after.value
     if after in FINAL_STATES:
         run.completed_at = now
@@ -179,6 +181,23 @@ def move_run(
         run.not_before = None
         run.throughput_bps, run.eta_seconds = 0, None
     touch(session, run)
+
+
+def _log_move(session: Session, run: Run, after: RunState, now: datetime, message: str) -> None:
+    match after:
+        case RunState.RUNNING:
+            text = f"attempt {run.attempt} begins on {run.worker_id}"
+            log_of_run(session, run, now, "info", text)
+        case RunState.COMPLETED:
+            sizes = f"{format_bytes(run.read_bytes)} read, {format_bytes(run.stored_bytes)} stored"
+            text = f"completed: {sizes}" if run.read_bytes else "completed"
+            log_of_run(session, run, now, "info", text)
+        case RunState.CANCELLED:
+            log_of_run(session, run, now, "warning", f"cancelled: {message}")
+        case RunState.PENDING | RunState.FAILED if message == run.error_message:
+            pass  # the error has a line of its own
+        case _:
+            log_of_run(session, run, now, "warning", f"{after.value} again: {message}")
 
 
 def request_cancel(session: Session, run_id: str, reason: str, clock: Clock) -> Run:

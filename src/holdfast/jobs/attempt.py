@@ -168,6 +168,7 @@ class Attempt:
                     if not told and (reason := self._reason_to_stop()):
                         mover.cancel(reason)
                         told = True
+                        self._heard.messages.append(("info", f"told to stop: {reason}"))
                     if told and kill_at_s is None:
                         kill_at_s = monotonic_s() + self._context.settings.stop_s + _GRACE_S
                     if kill_at_s is not None and monotonic_s() > kill_at_s:

