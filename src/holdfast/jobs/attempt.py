@@ -51,6 +51,9 @@ TICK_S = 0.5
 """Also the shortest time between two writes of progress."""
 _AGAIN_S = 1.0
 _GRACE_S = 0.5
+_SETTLED_S = 4.0
+"""After it was told to stop: by then it is also known whether a mover that had to be killed had
+committed. With the tick before and the write after, a cancel takes 5 s at most."""
 LOST_DATABASE = (DBAPIError, DatabaseUnavailable)
 _Log = Any
 
@@ -103,6 +106,7 @@ class Attempt:
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
         self._cancelled = False
+        self._told_s: float | None = None
         self._log: _Log = structlog.get_logger().bind(run=run_id, generation=generation)
 
     def stop(self) -> None:
@@ -157,10 +161,13 @@ class Attempt:
         kill_at_s: float | None = None
         tick_s = monotonic_s()
         told = self._cancelled  # the order says it
+        if told and self._told_s is not None:
+            kill_at_s = self._told_s + _SETTLED_S
         try:
             while True:
                 try:
-                    event = mover.events.get(timeout=max(0.0, tick_s - monotonic_s()))
+                    wake_s = tick_s if kill_at_s is None else min(tick_s, kill_at_s)
+                    event = mover.events.get(timeout=max(0.0, wake_s - monotonic_s()))
                 except queue.Empty:
                     tick_s = monotonic_s() + TICK_S
                     mover.keep_alive()
@@ -170,9 +177,11 @@ class Attempt:
                         told = True
                         self._heard.messages.append(("info", f"told to stop: {reason}"))
                     if told and kill_at_s is None:
+                        self._told_s = monotonic_s()
                         kill_at_s = monotonic_s() + self._context.settings.stop_s + _GRACE_S
-                    if kill_at_s is not None and monotonic_s() > kill_at_s:
+                    if kill_at_s is not None and monotonic_s() >= kill_at_s:
                         mover.kill()
+                        kill_at_s = None
                     continue
                 if event is None:
                     break

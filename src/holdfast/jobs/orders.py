@@ -28,7 +28,7 @@ class MoverSettings:
     restore_root: Path | None = None
     """Folder for the disks of restored VMs; libvirt's own when None."""
     keepalive_s: float = 8.0
-    stop_s: float = 3.0
+    stop_s: float = 2.5
     """Within this a mover told to stop has ended."""
 
 
