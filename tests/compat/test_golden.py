@@ -8,6 +8,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,9 @@ from holdfast.repository import (
 )
 from holdfast.repository.check import check_repository
 from holdfast.repository.errors import RepositoryTooNew, WrongPassphrase
+from holdfast.repository.rescue import open_for_rescue, packs_of, point_health
 from holdfast.restore.disk import restore_disk
+from holdfast.restore.rescue import RescueOptions, rescue_point
 from tests.compat import independent_reader
 from tests.compat.test_independent_reader import back_up
 from tests.support.fake_driver import FakeDriver
@@ -140,6 +144,67 @@ def test_independent_reader_restores_to_the_recorded_hashes(golden: Path, secret
             for item in points[point_id]["artifacts"]
         } == want["artifacts"]
     assert reader.warnings == []
+
+
+@pytest.mark.parametrize("secret", ["passphrase", "recovery_key"])
+def test_independent_reader_lists_and_rescues_every_point(
+    golden: Path, tmp_path: Path, secret: str
+) -> None:
+    """As it is typed when Holdfast itself is gone."""
+    expected = expected_of(golden)
+    (tmp_path / "secret").write_text(expected[secret] + "\n")
+
+    def read(*arguments: str | Path) -> str:
+        command = [sys.executable, independent_reader.__file__, golden / "repository"]
+        done = subprocess.run(
+            [*command, "--passphrase-file", tmp_path / "secret", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    listing = read("--list")
+    for point_id, want in expected["points"].items():
+        assert point_id in listing and want["vm"] in listing
+        read("--restore", point_id, "--to", tmp_path / point_id)
+        assert hashes_in(tmp_path / point_id) == hashes_of(want)
+
+
+def test_rescue_saves_every_point(golden: Path, tmp_path: Path) -> None:
+    expected = expected_of(golden)
+    rescue = open_for_rescue(
+        LocalStore(golden / "repository"), parse_recovery_key(expected["recovery_key"])
+    )
+    packs = packs_of(rescue)
+    points = rescue.points()
+    assert [point.id for point in points] == list(expected["points"])
+    assert [point_health(point, packs) for point in points] == [""] * len(points)
+    for point in points:
+        done = rescue_point(
+            repository=rescue.repository,
+            point=point,
+            folder=tmp_path / point.id,
+            options=RescueOptions(format="raw"),
+            cancel=CancelToken(),
+            progress=SilentProgress(),
+        )
+        assert done.is_whole
+        saved = [sha256_of(done.folder / file.name) for file in done.files]
+        assert sorted(saved) == hashes_of(expected["points"][point.id])
+    assert (rescue.problems, rescue.damaged) == ([], [])
+
+
+def hashes_in(folder: Path) -> list[str]:
+    return sorted(sha256_of(path) for path in folder.iterdir())
+
+
+def hashes_of(want: dict[str, Any]) -> list[str]:
+    """Of all disks and artifacts that a golden point must give."""
+    disks = [disk["sha256"] for disk in want["disks"].values()]
+    return sorted([*disks, *want["artifacts"].values()])
 
 
 def test_check_finds_it_sound_with_leftovers(golden: Path) -> None:
