@@ -3,7 +3,8 @@
     python -m tests.mutants [NAME ...]
 
 `manifest.toml` names for each patch the tests of which at least one must fail. A patch that does
-not apply, and a test that fails without any patch, end in an error as well: then nothing is known.
+not apply is as bad as a survivor; the others are judged all the same. A test that fails without any
+patch ends in an error: then nothing is known.
 """
 
 from __future__ import annotations
@@ -45,9 +46,13 @@ def main(names: Sequence[str]) -> int:
             raise RunnerFailed("the tests do not pass without any mutant")
         for mutant in mutants:
             started = time.monotonic()
-            _patch(tree, mutant)
+            if problem := _patch(tree, mutant):
+                survivors.append(mutant)
+                print(f" NO PATCH          {mutant.name}: {problem}", flush=True)
+                continue
             result = _run(tree, mutant.tests)
-            _patch(tree, mutant, "--reverse")
+            if problem := _patch(tree, mutant, "--reverse"):
+                raise RunnerFailed(f"{mutant.name} cannot be taken back: {problem}")
             if result not in {_PYTEST_GREEN, _PYTEST_RED}:
                 raise RunnerFailed(f"{mutant.name}: pytest ended with {result}")
             if result == _PYTEST_GREEN:
@@ -79,11 +84,11 @@ def _copy(tree: Path) -> None:
     shutil.copy(_ROOT / "pyproject.toml", tree)
 
 
-def _patch(tree: Path, mutant: Mutant, *options: str) -> None:
+def _patch(tree: Path, mutant: Mutant, *options: str) -> str:
+    """Why it does not apply; empty when it was applied."""
     command = ["git", "apply", *options, str(_HERE / f"{mutant.name}.patch")]
     applied = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-    if applied.returncode != 0:
-        raise RunnerFailed(f"{mutant.name} does not apply: {applied.stderr.strip()}")
+    return applied.stderr.strip() if applied.returncode != 0 else ""
 
 
 def _all_tests(mutants: Iterable[Mutant]) -> list[str]:
