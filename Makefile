@@ -86,8 +86,10 @@ test: install lint types imports web-check dashboard ## Everything that CI runs
 restart-test: install ## Backups through a restart of libvirtd, which ends other users' connections
 	$(BIN)/python -m pytest tests/integration/libvirt/restart_daemon.py
 
-crash-nightly: install ## A thousand kills at random system calls, and long property tests
-	HOLDFAST_TEST_KILLS=1000 $(BIN)/python -m pytest --hypothesis-profile nightly --timeout 14400 tests/faults tests/unit/backup
+crash-nightly: install ## 3,000 kills at random system calls, 300,000 power cuts, long property tests
+	HOLDFAST_TEST_KILLS=3000 HOLDFAST_TEST_POWER_CUTS=40 HOLDFAST_TEST_PLANS=3000 HOLDFAST_TEST_S3_TRIALS=2000 \
+		$(BIN)/python -m pytest --hypothesis-profile nightly --timeout 14400 tests/faults tests/unit/backup \
+		tests/unit/repository/test_power_cut.py tests/unit/repository/test_interleavings.py tests/integration/s3/test_trials.py
 
 mutants: install ## Seeded bugs: each must turn the tests red that it names
 	$(BIN)/python -m tests.mutants
