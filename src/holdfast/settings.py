@@ -84,6 +84,42 @@ class ServiceSettings:
     """HOLDFAST_LOG_LEVEL: debug, info, warning or error."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """For commands that ask a service."""
+
+    server: str
+    """HOLDFAST_SERVER: its address; empty for the one that was logged in to."""
+    token_file: Path | None
+    """HOLDFAST_TOKEN_FILE: where an API token is."""
+    ca_file: str
+    """HOLDFAST_CA_FILE: further certificate authorities to trust."""
+    login_file: Path
+    """What `holdfast login` keeps: in XDG_CONFIG_HOME, `~/.config` unless set."""
+
+
+def read_server_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:
+    """Settings of the process's environment, with defaults."""
+    values = os.environ if environment is None else environment
+    token_file = values.get("HOLDFAST_TOKEN_FILE", "")
+    base = values.get("XDG_CONFIG_HOME") or Path(values.get("HOME", "/nonexistent"), ".config")
+    return ServerSettings(
+        server=values.get("HOLDFAST_SERVER", ""),
+        token_file=Path(token_file) if token_file else None,
+        ca_file=values.get("HOLDFAST_CA_FILE", ""),
+        login_file=Path(base, "holdfast", "login.json"),
+    )
+
+
+def read_token(path: Path) -> str:
+    """The first line of a file, which nobody else may read. Raises InvalidInput."""
+    what = f"token file {path}"
+    line = _read_secret(what, path, _LONGEST_PASSPHRASE, line=True).strip()
+    if not line or not line.isascii():
+        raise InvalidInput(what=what, problem="its first line is not a token")
+    return line.decode()
+
+
 def read_service_settings(environment: Mapping[str, str] | None = None) -> ServiceSettings:
     """Settings of the service from the process's environment, with defaults."""
     values = os.environ if environment is None else environment

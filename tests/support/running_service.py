@@ -37,12 +37,20 @@ class RunningService:
 
 @contextmanager
 def run_service(
-    state: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    state: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    worker: bool = False,
 ) -> Generator[RunningService]:
     log = state.with_name("service.log")
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [*command(), "serve", "--listen", "127.0.0.1:0", "--no-worker", "--json", *arguments],
+            [
+                *command(),
+                *("serve", "--listen", "127.0.0.1:0", "--json"),
+                *([] if worker else ["--no-worker"]),
+                *arguments,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -33,3 +33,18 @@ Point = Annotated[
 DiskKey = Annotated[
     str, typer.Option("--disk", help="Key of the disk, as `holdfast points` lists it.")
 ]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--server", metavar="URL", help="The service (default: HOLDFAST_SERVER, or the login's)."
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="File with an API token in its first line (default: HOLDFAST_TOKEN_FILE, or the "
+        "login's).",
+    ),
+]

@@ -26,3 +26,7 @@ class CancelToken:
         """Raise `Cancelled` if the flag is set. Cheap enough to call for every chunk."""
         if self._event.is_set():
             raise Cancelled(reason=self._reason)
+
+    def wait(self, seconds: float) -> None:
+        """Until the flag is set, `seconds` at most."""
+        self._event.wait(seconds)

@@ -10,20 +10,21 @@ from typing import Annotated
 import typer
 
 from holdfast.cli import opening
-from holdfast.cli.options import Json, PassphraseFile
+from holdfast.cli.options import Json, PassphraseFile, ServerUrl, TokenFile
 from holdfast.cli.runtime import command
+from holdfast.cli.screen import table
 from holdfast.core.errors import InvalidInput, TargetExists
 from holdfast.core.units import KIB, format_bytes, parse_size
 from holdfast.repository import LocalStore, Repository
 from holdfast.repository.errors import ObjectExists
 from holdfast.repository.repository import DEFAULT_CHUNK_BYTES
 
-app = typer.Typer(help="Create repositories.", no_args_is_help=True)
+app = typer.Typer(help="Create repositories; list those of a service.", no_args_is_help=True)
 
 
 @app.callback()
 def _root() -> None:  # pyright: ignore[reportUnusedFunction]
-    """Create repositories."""
+    """Create repositories; list those of a service."""
 
 
 @app.command("create")
@@ -112,3 +113,32 @@ def save_kit(path: Path, kit: str) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+@app.command("list")
+def list_repositories(
+    server: ServerUrl = None, token_file: TokenFile = None, json: Json = False
+) -> None:
+    """List the repositories that a service knows."""
+    from holdfast.cli.remote.server import connected
+
+    with connected(as_json=json, server=server, token_file=token_file) as remote:
+        found = remote.server.get("/repositories")
+        rows = [
+            [
+                item["name"],
+                item["location"],
+                item["state"],
+                _size(item["used_bytes"]),
+                _size(item["available_bytes"]),
+                str(item["backup_count"]),
+            ]
+            for item in found["repositories"]
+        ]
+        head = ["NAME", "LOCATION", "STATE", "USED", "FREE", "POINTS"]
+        text = table(head, rows, right=[3, 4, 5]) if rows else "No repositories yet."
+        remote.runtime.screen.result(found, text)
+
+
+def _size(size_bytes: int | None) -> str:
+    return "" if size_bytes is None else format_bytes(size_bytes)
