@@ -7,12 +7,13 @@ import random
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
 
+from holdfast.api.access.passwords import PasswordHasher
 from holdfast.api.app import create_app
 from holdfast.api.context import ServiceContext
 from holdfast.api.first_start import create_first_administrator, open_service
@@ -69,7 +70,8 @@ def open_place(folder: Path) -> Generator[Place]:
     settings = read_service_settings(
         {"HOLDFAST_STATE": str(folder / "state"), "HOLDFAST_CACHE": str(folder / "cache")}
     )
-    context = open_service(settings, clock)
+    # A real password costs a tenth of a second.
+    context = replace(open_service(settings, clock), passwords=PasswordHasher(memory_kib=256))
     assert create_first_administrator(context.database, context.passwords, clock)
     with context.database.writing() as session:
         owner = users.find_user_by_name(session, "admin")

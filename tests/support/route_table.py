@@ -35,6 +35,7 @@ EXPECTED: dict[str, str] = {
     "PUT /api/v1/backup/{backup_id}/hold": "backup.delete",
     "DELETE /api/v1/backup/{backup_id}/hold": "backup.delete",
     "GET /api/v1/files/diff": "files.read",
+    "GET /api/v1/files/search": "files.read",
     "GET /api/v1/files/versions": "files.read",
     "GET /api/v1/logs": "logs.read",
     "GET /api/v1/logs/export": "logs.read",

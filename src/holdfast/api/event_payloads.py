@@ -1,33 +1,35 @@
-"""What the live events carry, from rows of the catalogue."""
+"""What the live events carry, from rows of the catalogue; `EVENTS` names them all."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, cast
 
+from pydantic import BaseModel
+
+from holdfast.api.runs_shown import bottleneck_of, disks_of, percent
 from holdfast.api.schemas.backups import BackupProgressUpdate
-from holdfast.api.schemas.runs import Bottleneck, DiskProgress, RunProgressUpdate
-from holdfast.catalog.models import Run
-from holdfast.policy.run_states import RunKind, RunState
+from holdfast.api.schemas.runs import ResourceChanged, RunProgressUpdate
+from holdfast.catalog.models import Notice, Run
+from holdfast.policy.run_states import RunKind
 
-_BOTTLENECK = ("source", "network", "cpu", "repository")
-
-
-def percent(run: Run) -> float:
-    """100 only when it is complete."""
-    if run.state == RunState.COMPLETED.value:
-        return 100.0
-    return min(99.9, round(run.percent, 1))
-
-
-def bottleneck_of(run: Run) -> Bottleneck | None:
-    if not run.bottleneck:
-        return None
-    return Bottleneck(**{name: int(run.bottleneck.get(name, 0)) for name in _BOTTLENECK})
-
-
-def disks_of(run: Run) -> list[DiskProgress]:
-    return [DiskProgress.model_validate(disk) for disk in run.disks]
+EVENTS: dict[str, type[BaseModel]] = {
+    "backup_progress": BackupProgressUpdate,
+    "run_progress": RunProgressUpdate,
+    **{
+        f"{noun}_changed": ResourceChanged
+        for noun in (
+            "backup",
+            "machine_group",
+            "mount",
+            "platform",
+            "repository",
+            "token",
+            "user",
+            "vm",
+        )
+    },
+}
 
 
 def run_progress(run: Run, at: datetime) -> dict[str, Any]:
@@ -89,3 +91,11 @@ def payloads(run: Run, at: datetime) -> list[tuple[str, dict[str, Any]]]:
     if run.kind == RunKind.BACKUP.value:
         found.append(("backup_progress", backup_progress(run, at)))
     return found
+
+
+def changed(notice: Notice) -> tuple[str, dict[str, Any]]:
+    """Name and content of the event that a notice becomes."""
+    payload = ResourceChanged(
+        id=notice.object_id, action=cast("Any", notice.action), vm_id=notice.vm_id, at=notice.at
+    )
+    return f"{notice.noun}_changed", payload.model_dump(mode="json")

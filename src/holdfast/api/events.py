@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from holdfast.api.access.authentication import by_session, refreshed_token
 from holdfast.api.access.requirement import Principal
-from holdfast.api.event_payloads import payloads
+from holdfast.api.event_payloads import changed, payloads
 from holdfast.api.runtime_settings import runtime_settings
 from holdfast.catalog import changes, log, notices, sessions
 from holdfast.catalog.database import Database
@@ -129,15 +129,8 @@ class Events:
             for event, payload in payloads(run, now):
                 await self._send(event, payload, run.vm_id, news.labels)
         for notice in news.notices:
-            payload = {
-                "id": notice.object_id,
-                "action": notice.action,
-                "vm_id": notice.vm_id,
-                "at": notice.at.isoformat().replace("+00:00", "Z"),
-            }
-            await self._send(
-                f"{notice.noun}_changed", payload, notice.vm_id, news.labels, of_all=True
-            )
+            event, payload = changed(notice)
+            await self._send(event, payload, notice.vm_id, news.labels, of_all=True)
 
     async def recheck(self) -> None:
         """End connections whose session or token ended; take over changed rights."""

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from holdfast.api.access import Principal
@@ -19,9 +20,16 @@ from holdfast.catalog.models import RestoreMount
 from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Permission
 from holdfast.repository import Repository
-from holdfast.restore.guest_files.entries import FileEntry, FileType, Volume, display_name
+from holdfast.restore.guest_files.entries import (
+    FileEntry,
+    FileType,
+    Found,
+    Volume,
+    display_name,
+)
 from holdfast.restore.guest_files.session import GuestFiles
 
+_SHOWN_PROBLEMS = 100
 _SLIDE_EVERY = timedelta(seconds=30)
 _KINDS = {FileType.DIRECTORY: "d", FileType.SYMLINK: "l", FileType.FILE: "-"}
 
@@ -99,6 +107,26 @@ def entry_info(folder: bytes, entry: FileEntry) -> FileEntryInfo:
         path_b64=None if plain else base64.urlsafe_b64encode(path).decode().rstrip("="),
         error=entry.error,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFiles:
+    files: list[FileEntryInfo]
+    complete: bool
+    """False when there are more than were asked for."""
+    problems: list[str]
+
+
+def find_files(guest: GuestFiles, query: str, where: bytes, limit: int) -> FoundFiles:
+    """By name below a folder, whatever the case."""
+    found: list[FileEntryInfo] = []
+    problems: list[str] = []
+    for item in guest.find(query.encode(), path=where, limit=limit + 1):
+        if isinstance(item, Found):
+            found.append(entry_info(item.folder, item.entry))
+        elif len(problems) < _SHOWN_PROBLEMS:
+            problems.append(f"{shown_path(item.path)}: {item.error}")
+    return FoundFiles(files=found[:limit], complete=len(found) <= limit, problems=problems)
 
 
 def volume_info(volume: Volume) -> VolumeInfo:

@@ -12,9 +12,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from holdfast.api.access.requirement import Public, Requirement
 from holdfast.api.access.rules import RuledRoute
+from holdfast.api.event_payloads import EVENTS
 from holdfast.api.problems import MEDIA_TYPE
 from holdfast.api.schemas.common import Problem
 
@@ -34,6 +36,7 @@ _WORDS = {
     "408": "The body came too slowly",
     "409": "It does not fit the present state",
     "413": "The body is too large",
+    "414": "The address is too long",
     "422": "Something in the request is wrong: see `fields`",
     "429": "Too many attempts: see `Retry-After`",
     "500": "Unexpected; the service's log says more under the request id",
@@ -64,7 +67,8 @@ def build(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    _add_problem(schemas)
+    _add_schema(Problem, schemas)
+    _add_events(document, schemas)
     components["securitySchemes"] = {
         "session": {"type": "apiKey", "in": "cookie", "name": "__Host-holdfast"},
         "token": {"type": "http", "scheme": "bearer", "bearerFormat": "hf_<id>_<secret>"},
@@ -82,10 +86,10 @@ def build(app: FastAPI) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], route: RuledRoute, method: str) -> None:
     rule = route.rule
-    codes = {"400", "408", "413", "422", "500", "503"}
+    codes = {"400", "408", "413", "414", "422", "500", "503"}
     if isinstance(rule, Public):
         operation["security"] = []
-        codes |= {"401", "403", "429"}
+        codes |= {"401", "403", "409", "429"}
     else:
         operation["security"] = [{"session": []}, {"token": []}]
         codes |= {"401", "403", "404", "409", "429"}
@@ -118,13 +122,22 @@ def _complete(operation: dict[str, Any], route: RuledRoute, method: str) -> None
         }
 
 
-def _add_problem(schemas: dict[str, Any]) -> None:
-    model = Problem.model_json_schema(
+def _add_events(document: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """OpenAPI has no word for them: the payloads are among the schemas, and named in one place."""
+    names: dict[str, Any] = {}
+    for event, model in sorted(EVENTS.items()):
+        _add_schema(model, schemas)
+        names[event] = {"$ref": f"#/components/schemas/{model.__name__}"}
+    document["x-socket-io"] = {"path": "/socket.io", "events": names}
+
+
+def _add_schema(model: type[BaseModel], schemas: dict[str, Any]) -> None:
+    found = model.model_json_schema(
         ref_template="#/components/schemas/{model}", mode="serialization"
     )
-    for name, schema in model.pop("$defs", {}).items():
+    for name, schema in found.pop("$defs", {}).items():
         schemas.setdefault(name, schema)
-    schemas["Problem"] = model
+    schemas[model.__name__] = found
 
 
 def render() -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from sqlalchemy.orm import Session
+
 from holdfast.api.schemas.runs import (
     Bottleneck,
     DiskPlanInfo,
@@ -17,6 +19,7 @@ from holdfast.api.schemas.runs import (
     RunTransitionInfo,
 )
 from holdfast.catalog.models import Run, RunTransition
+from holdfast.catalog.resources import list_workers, occupancy, read_limits, waiting_reason
 from holdfast.policy.run_states import ACTIVE_STATES, RunState
 
 _RETRYABLE = (RunState.FAILED.value, RunState.CANCELLED.value)
@@ -27,12 +30,10 @@ def is_active(run: Run) -> bool:
 
 
 def percent(run: Run) -> float:
-    """0 to 100. A finished run is at 100 whatever was to be read: nothing may have been."""
+    """Never goes back within an attempt; 100 only when it is complete."""
     if run.state == RunState.COMPLETED.value:
         return 100.0
-    if run.total_bytes <= 0:
-        return 0.0
-    return round(min(100.0, 100.0 * run.done_bytes / run.total_bytes), 1)
+    return min(99.9, round(run.percent, 1))
 
 
 def plan_of(run: Run) -> list[DiskPlanInfo]:
@@ -67,7 +68,9 @@ def run_brief(run: Run) -> RunBrief:
     )
 
 
-def run_info(run: Run, transitions: Sequence[RunTransition], now: datetime) -> RunInfo:
+def run_info(
+    session: Session, run: Run, transitions: Sequence[RunTransition], now: datetime
+) -> RunInfo:
     return RunInfo(
         **run_brief(run).model_dump(),
         platform_id=run.platform_id,
@@ -88,7 +91,7 @@ def run_info(run: Run, transitions: Sequence[RunTransition], now: datetime) -> R
         cancel_requested=run.cancel_requested_at is not None,
         can_cancel=is_active(run) and run.cancel_requested_at is None,
         can_retry=can_retry(run),
-        queue_reason=queue_reason(run, now),
+        queue_reason=queue_reason(session, run, now),
         created_by=run.created_by,
         retry_of=run.retry_of,
         transitions=[
@@ -108,13 +111,13 @@ def can_retry(run: Run) -> bool:
     return run.state in _RETRYABLE and not run.imported
 
 
-def queue_reason(run: Run, now: datetime) -> str:
+def queue_reason(session: Session, run: Run, now: datetime) -> str:
     """Why a pending run waits, in words; empty for others."""
     if run.state != RunState.PENDING.value:
         return ""
     if run.not_before is not None and run.not_before > now:
         return f"waiting to try again: {run.error_message}"
-    return run.phase or "waiting for its turn"
+    return waiting_reason(run, occupancy(session), read_limits(session), list_workers(session), now)
 
 
 def _sample(item: Sequence[Any]) -> tuple[float, int]:

@@ -149,3 +149,20 @@ def test_the_document_says_what_each_call_needs(service: TestService) -> None:
             )
             assert operation["responses"]["422"]["content"].keys() == {"application/problem+json"}
     assert found == EXPECTED
+
+
+def test_the_document_has_what_live_events_carry(service: TestService) -> None:
+    document = service.app.openapi()
+    events = document["x-socket-io"]["events"]
+    nouns = ("backup", "machine_group", "mount", "platform", "repository", "token", "user", "vm")
+    changed = {f"{noun}_changed" for noun in nouns}
+    assert set(events) == {"backup_progress", "run_progress"} | changed
+    payload = document["components"]["schemas"]["BackupProgressUpdate"]
+    # As the contract lists them.
+    promised = (
+        "id backup_id vm_id status phase progress_percent bytes_transferred total_bytes "
+        "throughput_bps eta_seconds disks error_message at"
+    )
+    assert set(promised.split()) <= set(payload["properties"])
+    for reference in events.values():
+        assert reference["$ref"].rpartition("/")[2] in document["components"]["schemas"]

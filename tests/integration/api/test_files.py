@@ -17,8 +17,6 @@ from holdfast.policy.access import Grant, Role, ScopeKind
 from holdfast.repository import Credential, LocalStore, Repository
 from tests.support.place import PASSPHRASE, Place, make_image
 
-LETTER = "/web.raw/srv/letter.txt"
-
 
 @pytest.fixture
 def three(stocked: Place, tmp_path: Path) -> Place:
@@ -103,11 +101,22 @@ def test_text_differences_of_two_versions(three: Place) -> None:
     assert listed["total"] >= 3
 
 
+def test_search_in_a_backup_without_a_mount(stocked: Place) -> None:
+    one, _ = backups(stocked)
+    found = stocked.get("/files/search", backup_id=one, q="LETTER")
+    assert [entry["name"] for entry in found["files"]] == ["letter.txt"]
+    assert found["complete"] and found["files"][0]["path"].endswith("/srv/letter.txt")
+    first = stocked.get("/files/search", backup_id=one, q="*", limit=1)
+    assert len(first["files"]) == 1 and not first["complete"]
+    assert stocked.get("/restore/mounts")["total"] == 0
+
+
 def test_only_who_may_read_files_of_the_vm(three: Place) -> None:
     ids = backups(three)
     [vm] = three.get("/vms")["items"]
     diff = {"left_backup_id": ids[0], "right_backup_id": ids[1], "path": "/x/y"}
     asked = (("diff", diff), ("versions", {"vm_id": vm["id"], "path": "/x"}))
+    asked += (("search", {"backup_id": ids[0], "q": "x"}),)
     viewer = three.token(Grant(role=Role.VIEWER))
     other = three.token(Grant(role=Role.RESTORE_OPERATOR, scope=ScopeKind.TAG, value="mine"))
     for route, query in asked:

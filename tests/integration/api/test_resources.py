@@ -265,3 +265,17 @@ def test_a_chain_says_what_each_point_alone_holds(stocked: Place) -> None:
     while None in (left := chain()) or len(left) != 1:
         assert time.monotonic() < deadline, "never measured again"
     assert (left[0] or 0) > 3 * MIB, "what both needed is now held by one"
+
+
+def test_short_lists_come_in_pages_too(place: Place) -> None:
+    for name in "abc":
+        place.post("/machine-groups", {"name": name, "vm_ids": []}, 201)
+    assert place.get("/machine-groups")["total"] == 3
+    first = place.get("/machine-groups", limit=2)
+    assert ([item["name"] for item in first["items"]], first["total"]) == (["a", "b"], 3)
+    rest = place.get("/machine-groups", limit=2, cursor=first["next_cursor"])
+    assert ([item["name"] for item in rest["items"]], rest["next_cursor"]) == (["c"], None)
+    for path in ("/platforms", "/repositories", "/restore/mounts", "/notifications"):
+        assert place.get(path, limit=1)["total"] == 0
+        wrong = place.client.get(f"/api/v1{path}", params={"cursor": "junk"})
+        assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_input")

@@ -1,4 +1,4 @@
-"""One file over time: its versions in the restore points of a VM, and what differs between two."""
+"""Files without a mount: search in a backup, versions of one over time, the difference of two."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
 from holdfast.api.file_versions import difference, versions_of
-from holdfast.api.mount_access import guest_path, shown_path
+from holdfast.api.mount_access import find_files, guest_path, shown_path
 from holdfast.api.point_files import open_point
 from holdfast.api.repository_access import find_point_now
-from holdfast.api.schemas.restores import FileDiff, FileVersions
+from holdfast.api.schemas.restores import BackupFileSearch, FileDiff, FileVersions
 from holdfast.catalog import inventory
 from holdfast.catalog.audit import record
 from holdfast.catalog.paging import decode_cursor, encode_cursor
@@ -29,6 +29,31 @@ PathB64 = Annotated[
 ]
 BackupId = Annotated[str, Query(max_length=100)]
 _FILES = [requires(Permission.FILES_READ)]
+
+
+@router.get("/search", dependencies=_FILES)
+def search_backup_files(
+    context: Context,
+    caller: Caller,
+    backup_id: BackupId,
+    q: Annotated[str, Query(min_length=1, max_length=500, description="Part of a name, or * ? [")],
+    path: GuestPath = None,
+    path_b64: PathB64 = None,
+    limit: Annotated[int, Query(ge=1, le=2000)] = 200,
+) -> BackupFileSearch:
+    """Find by name in a backup, whatever the case, without mounting it first."""
+    where = guest_path(path, path_b64)
+    point, row = find_point_now(context, caller.scope(Permission.FILES_READ), backup_id)
+    with open_point(context, row, point.id) as guest:
+        found = find_files(guest, q, where, limit)
+    return BackupFileSearch(
+        backup_id=backup_id,
+        path=shown_path(where),
+        query=q,
+        files=found.files,
+        complete=found.complete,
+        problems=found.problems,
+    )
 
 
 @router.get("/versions", dependencies=_FILES)

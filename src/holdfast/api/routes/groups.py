@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
+from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.schemas.common import Page
 from holdfast.api.schemas.vms import GroupBody, GroupInfo
 from holdfast.catalog import inventory
@@ -24,11 +25,12 @@ _MANAGE = [requires(Permission.INVENTORY_MANAGE, everywhere=True)]
 
 
 @router.get("", dependencies=[requires(Permission.VIEW, everywhere=True)])
-def list_groups(context: Context) -> Page[GroupInfo]:
+def list_groups(context: Context, page: ShortPage) -> Page[GroupInfo]:
     with context.database.reading() as session:
         rows = inventory.list_groups(session)
         items = [_info(session, row) for row in rows]
-    return Page(items=items, total=len(items))
+    part = part_of(items, page)
+    return Page(items=list(part.rows), total=part.total, next_cursor=part.next_cursor)
 
 
 @router.post("", status_code=201, dependencies=_MANAGE)

@@ -101,7 +101,12 @@ def list_logs(
     )
 
 
-@router.get("/export", dependencies=[requires(Permission.LOGS_READ)])
+@router.get(
+    "/export",
+    dependencies=[requires(Permission.LOGS_READ)],
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
 def export_logs(context: Context, caller: Caller, filters: Filters) -> StreamingResponse:
     """As JSON lines, oldest first, 200,000 at most."""
     return StreamingResponse(

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from holdfast.api.access import Caller, Principal, requires
 from holdfast.api.context import Context, ServiceContext
+from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.schemas.common import Page
 from holdfast.api.schemas.system import (
     NotificationBody,
@@ -31,10 +32,11 @@ _MANAGE = [requires(Permission.SYSTEM_MANAGE, everywhere=True)]
 
 
 @router.get("", dependencies=_MANAGE)
-def list_notifications(context: Context) -> Page[NotificationInfo]:
+def list_notifications(context: Context, page: ShortPage) -> Page[NotificationInfo]:
     with context.database.reading() as session:
         items = [_info(row) for row in notifications.list_targets(session)]
-    return Page(items=items, total=len(items))
+    part = part_of(items, page)
+    return Page(items=list(part.rows), total=part.total, next_cursor=part.next_cursor)
 
 
 @router.post("", status_code=201, dependencies=_MANAGE)

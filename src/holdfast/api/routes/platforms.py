@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context, ServiceContext
+from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.platform_access import (
     address_from_body,
     address_of,
@@ -48,13 +49,14 @@ _DISCOVER = [requires(Permission.INVENTORY_MANAGE, everywhere=True)]
 
 
 @router.get("", dependencies=[requires(Permission.VIEW)])
-def list_platforms(context: Context, caller: Caller) -> Page[PlatformInfo]:
+def list_platforms(context: Context, caller: Caller, page: ShortPage) -> Page[PlatformInfo]:
     """All platforms, by name."""
     with context.database.reading() as session:
         counts = inventory.count_vms_by_platform(session, caller.scope(Permission.VIEW))
         rows = inventory.list_platforms(session)
         items = [_info(row, counts.get(row.id, 0)) for row in rows]
-    return Page(items=items, total=len(items))
+    part = part_of(items, page)
+    return Page(items=list(part.rows), total=part.total, next_cursor=part.next_cursor)
 
 
 @router.post("", status_code=201, dependencies=_MANAGE)

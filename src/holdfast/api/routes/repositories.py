@@ -11,6 +11,7 @@ from sqlalchemy import select
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
 from holdfast.api.opened_repositories import WrongRepository
+from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.repository_access import (
     checked_target,
     create_or_open,
@@ -46,13 +47,16 @@ _STALE = timedelta(minutes=10)
 
 
 @router.get("", dependencies=[requires(Permission.VIEW)])
-def list_repositories(context: Context) -> RepositoryList:
+def list_repositories(context: Context, page: ShortPage) -> RepositoryList:
     """All repositories, by name, with the figures of their last measurement."""
     with context.database.reading() as session:
         counts = repositories.count_vms(session)
         rows = repositories.list_repositories(session)
         items = [_info(row, counts.get(row.id, 0)) for row in rows]
-    return RepositoryList(repositories=items, total=len(items))
+    part = part_of(items, page)
+    return RepositoryList(
+        repositories=list(part.rows), total=part.total, next_cursor=part.next_cursor
+    )
 
 
 @router.post("", status_code=201, dependencies=_MANAGE)

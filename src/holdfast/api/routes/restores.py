@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
@@ -22,6 +22,7 @@ from holdfast.api.downloads import (
 )
 from holdfast.api.mount_access import (
     entry_info,
+    find_files,
     guest_path,
     owner_filter,
     shown_path,
@@ -30,6 +31,7 @@ from holdfast.api.mount_access import (
     volume_info,
 )
 from holdfast.api.paging import Page as PageQuery
+from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.repository_access import find_point_now
 from holdfast.api.runtime_settings import runtime_settings
 from holdfast.api.schemas.restores import (
@@ -52,7 +54,6 @@ from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.core.ids import uuid7
 from holdfast.core.units import KIB
 from holdfast.policy.access import Permission
-from holdfast.restore.guest_files.entries import Found
 
 router = APIRouter(prefix="/restore", tags=["restore"])
 MountId = Annotated[str, Path(max_length=100)]
@@ -61,6 +62,10 @@ PathB64 = Annotated[
     str | None, Query(max_length=90000, description="Instead of path: URL-safe base64 of its bytes")
 ]
 _FILES = [requires(Permission.FILES_READ)]
+_DOWNLOADS: dict[str, Any] = {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("application/octet-stream", "application/zip", "application/zstd")
+}
 _PREVIEW_BYTES = 256 * KIB
 _PICTURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -133,13 +138,16 @@ def mount_backup(body: MountRequest, context: Context, caller: Caller) -> Restor
 
 
 @router.get("/mounts", dependencies=_FILES)
-def list_mounts(context: Context, caller: Caller) -> MountList:
+def list_mounts(context: Context, caller: Caller, page: ShortPage) -> MountList:
     """One's own; an administrator sees all."""
     with context.database.reading() as session:
         rows = mounts.list_mounts(session, owner_filter(caller), context.clock.now())
         items = [_shown(session, row) for row in rows]
         limit = runtime_settings(session).mount_limit
-    return MountList(mounts=items, total=len(items), limit=limit)
+    part = part_of(items, page)
+    return MountList(
+        mounts=list(part.rows), total=part.total, limit=limit, next_cursor=part.next_cursor
+    )
 
 
 @router.get("/{mount_id}", dependencies=_FILES)
@@ -195,7 +203,16 @@ def list_files(
     )
 
 
-@router.get("/{mount_id}/download", dependencies=_FILES)
+@router.get(
+    "/{mount_id}/download",
+    dependencies=_FILES,
+    response_class=Response,
+    responses={
+        200: {"content": _DOWNLOADS},
+        206: {"description": "A part of one file", "content": _DOWNLOADS},
+        416: {"description": "The range lies outside the file"},
+    },
+)
 def download_files(
     mount_id: MountId,
     context: Context,
@@ -234,21 +251,15 @@ def search_files(
 ) -> FileSearch:
     """Find by name below a folder, whatever the case."""
     where = guest_path(path, path_b64)
-    found: list[FileEntry] = []
-    problems: list[str] = []
     with use_mount(context, caller, mount_id) as (guest, _):
-        for item in guest.find(q.encode(), path=where, limit=limit + 1):
-            if isinstance(item, Found):
-                found.append(entry_info(item.folder, item.entry))
-            elif len(problems) < 100:
-                problems.append(f"{shown_path(item.path)}: {item.error}")
+        found = find_files(guest, q, where, limit)
     return FileSearch(
         mount_id=mount_id,
         path=shown_path(where),
         query=q,
-        files=found[:limit],
-        complete=len(found) <= limit,
-        problems=problems,
+        files=found.files,
+        complete=found.complete,
+        problems=found.problems,
     )
 
 

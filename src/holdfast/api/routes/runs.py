@@ -68,7 +68,7 @@ def list_runs(
 def get_run(run_id: RunId, context: Context, caller: Caller) -> RunInfo:
     with context.database.reading() as session:
         run = _find(session, caller.scope(Permission.VIEW), run_id)
-        return run_info(run, transitions_of(session, run_id), context.clock.now())
+        return run_info(session, run, transitions_of(session, run_id), context.clock.now())
 
 
 @router.post("/{run_id}/cancel", status_code=202, dependencies=[requires(Permission.VIEW)])

@@ -78,6 +78,7 @@ class RepositoryCreated(RepositoryInfo):
 class RepositoryList(Output):
     repositories: list[RepositoryInfo]
     total: int
+    next_cursor: str | None = None
 
 
 class RepositoryTest(Output):

@@ -48,6 +48,7 @@ class MountList(Output):
     total: int
     limit: int
     """Mounts at once."""
+    next_cursor: str | None = None
 
 
 class FileEntry(Output):
@@ -85,6 +86,17 @@ class FileSearch(Output):
     files: list[FileEntry]
     complete: bool
     """False when the limit or the time was reached before everything was looked at."""
+    problems: list[str] = Field(default_factory=list)
+
+
+class BackupFileSearch(Output):
+    """The same without a mount."""
+
+    backup_id: str
+    path: str
+    query: str
+    files: list[FileEntry]
+    complete: bool
     problems: list[str] = Field(default_factory=list)
 
 

@@ -137,3 +137,13 @@ class RunProgressUpdate(Output):
     error_message: str | None
     attempt: int
     at: Time
+
+
+class ResourceChanged(Output):
+    """Payload of the events `<noun>_changed`: read it again."""
+
+    id: str
+    action: Literal["created", "changed", "removed"]
+    vm_id: str | None
+    """The VM that it belongs to."""
+    at: Time
