@@ -130,17 +130,17 @@ def test_what_is_lost_is_named_and_the_rest_comes_out(ground: Path, place: Path)
     done = _rescue(place, *rescue, "--fill-holes-with-zeroes", exits=3)
     assert not done["whole"] and len(done["problems"]) == 1
     [lost] = [disk for disk in done["disks"] if disk["lost_bytes"]]
-    assert lost["key"] == "vda.raw"
     assert "LOST" in (out / "README.txt").read_text()
-    differing = _differing(out / "vdb.raw.img", ground / "web" / "vdb.raw")
-    assert differing == 0
-    # Of the older point: the first MiB was changed since.
-    differing = _differing(out / "vda.raw.img", ground / "web" / "vda.raw", MIB)
-    assert 0 < differing <= lost["lost_bytes"]
+    # Which chunk the middle of a pack holds depends on the order in which they were ready.
+    (place / "vda.raw").write_bytes(random.Random(1).randbytes(_SIZE))  # as the older point has it
+    shutil.copy(ground / "web" / "vdb.raw", place)
+    for key in ("vda.raw", "vdb.raw"):
+        differing = _differing(out / f"{key}.img", place / key)
+        assert 0 < differing <= lost["lost_bytes"] if key == lost["key"] else differing == 0
 
 
-def _differing(one: Path, other: Path, start: int = 0) -> int:
-    pairs = zip(one.read_bytes()[start:], other.read_bytes()[start:], strict=True)
+def _differing(one: Path, other: Path) -> int:
+    pairs = zip(one.read_bytes(), other.read_bytes(), strict=True)
     return sum(left != right for left, right in pairs)
 
 
