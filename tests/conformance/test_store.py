@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,18 @@ import pytest
 from holdfast.core.errors import HoldfastError, OutOfSpace
 from holdfast.repository import LocalStore
 from holdfast.repository.errors import (
+    LocksUnsupported,
     ObjectDamaged,
     ObjectExists,
+    ObjectLocked,
     ObjectMissing,
     StoreUnavailable,
 )
-from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.store.store import ObjectLock, ObjectStore
+from tests.support.locks import lockable_folder
 from tests.support.memory_store import FaultyStore, MemoryStore
 from tests.support.oracle import TEMPORARY_PREFIX
-from tests.support.seaweedfs import shared_server
+from tests.support.seaweedfs import locking_bucket, new_location, shared_server
 
 KEY = "packs/ab/abcdef"
 
@@ -225,6 +230,83 @@ def test_a_wrong_key_is_a_programming_error(store: ObjectStore, key: str) -> Non
     for call in calls:
         with pytest.raises(ValueError, match="not an object key"):
             call()
+
+
+# -- locks: every store ---------------------------------------------------------------------------
+
+
+def _s3_with_locks(_root: Path) -> ObjectStore:
+    return shared_server().store(new_location(locking_bucket()))
+
+
+@pytest.fixture(params=["faulty", "local", "memory", "s3"])
+def locking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    if request.param == "local":
+        with lockable_folder(tmp_path / "locks") as root:
+            yield LocalStore(root)
+        return
+    yield (_s3_with_locks if request.param == "s3" else _STORES[request.param])(tmp_path)
+
+
+def _lock(store: ObjectStore, seconds: float) -> ObjectLock:
+    until = store.now().replace(microsecond=0) + timedelta(seconds=seconds)
+    return ObjectLock(until=until)
+
+
+def test_a_locked_object_is_there_until_its_time(locking: ObjectStore) -> None:
+    lock = _lock(locking, 3)
+    locking.put_locked(KEY, [b"a", b"b"], lock)
+    assert locking.locked_until(KEY) == lock.until
+    with pytest.raises(ObjectLocked) as raised:
+        locking.delete(KEY)
+    assert raised.value.key == KEY
+    assert datetime.fromisoformat(raised.value.until) == lock.until
+    assert locking.get(KEY) == b"ab"
+    assert _keys(locking) == [KEY]
+    with pytest.raises(ObjectExists):
+        locking.put_locked(KEY, [b"other"], lock)
+    while locking.now() <= lock.until:
+        time.sleep(0.05)
+    locking.delete(KEY)
+    assert _keys(locking) == []
+    with pytest.raises(ObjectMissing):
+        locking.get(KEY)
+
+
+def test_a_lock_is_extended_and_never_shortened(locking: ObjectStore) -> None:
+    locking.put_new(KEY, [b"x"])
+    assert locking.locked_until(KEY) is None
+    late, early = _lock(locking, 90), _lock(locking, 45)
+    for lock, kept in ((early, early), (late, late), (early, late)):
+        locking.lock(KEY, lock)
+        assert locking.locked_until(KEY) == kept.until
+    assert locking.locked_until(KEY) == late.until
+    with pytest.raises(ObjectLocked):
+        locking.delete(KEY)
+    assert locking.get(KEY) == b"x"
+    for missing in (lambda: locking.lock("packs/none", late), lambda: locking.locked_until("nope")):
+        with pytest.raises(ObjectMissing):
+            missing()
+
+
+def test_only_root_gets_rid_of_a_locked_object(locking: ObjectStore) -> None:
+    locking.put_locked(KEY, [b"x"], _lock(locking, 60))
+    breaches = locking.breaches(KEY)
+    is_folder = isinstance(locking, LocalStore)
+    assert len(breaches) == (1 if is_folder else 0), breaches
+    assert not is_folder or "root" in breaches[0]
+    assert locking.get(KEY) == b"x"
+    assert _keys(locking) == [KEY]
+
+
+def test_a_store_that_cannot_lock_says_so_and_stores_nothing(tmp_path: Path) -> None:
+    store = shared_server().store()
+    with pytest.raises(LocksUnsupported, match="without Object Lock"):
+        store.put_locked(KEY, [b"x"], _lock(store, 60))
+    with pytest.raises(LocksUnsupported, match="default retention"):
+        other = shared_server().store(new_location(locking_bucket(default_days=1)))
+        other.put_locked(KEY, [b"x"], _lock(store, 60))
+    assert _keys(store) == []
 
 
 # -- a folder -------------------------------------------------------------------------------------

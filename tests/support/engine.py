@@ -57,11 +57,22 @@ class Engine:
     ) -> Engine:
         chosen = store or MemoryStore()
         repository, _ = Repository.create(chosen, CREDENTIAL, chunk_bytes=chunk_bytes)
+        return cls.create_in(repository, chosen, disks=disks, granule_bytes=granule_bytes)
+
+    @classmethod
+    def create_in(
+        cls,
+        repository: Repository,
+        store: ObjectStore,
+        *,
+        disks: dict[str, int] | None = None,
+        granule_bytes: int = CHUNK_BYTES,
+    ) -> Engine:
         driver = FakeDriver()
         vm = driver.add_vm("guest")
         for key, size_bytes in (disks or {"vda": 40 * CHUNK_BYTES}).items():
             vm.add_disk(key, size_bytes, granule_bytes=granule_bytes)
-        return cls(store=chosen, driver=driver, vm=vm, repository=repository)
+        return cls(store=store, driver=driver, vm=vm, repository=repository)
 
     def reopen(self) -> None:
         self.repository = Repository.open(self.store, CREDENTIAL)

@@ -13,14 +13,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from holdfast.core.clock import format_time
 from holdfast.core.errors import HoldfastError
 from holdfast.repository.errors import (
     ObjectDamaged,
     ObjectExists,
+    ObjectLocked,
     ObjectMissing,
     StoreUnavailable,
 )
-from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore, check_key
+from holdfast.repository.store.store import (
+    Buffer,
+    ObjectInfo,
+    ObjectLock,
+    ObjectStore,
+    check_key,
+)
 from tests.support.power_cut import FileSynced, FileTrace, FolderSynced, Written
 
 _FOLDER = -1
@@ -50,6 +58,7 @@ class MemoryStore:
         self._trace = trace
         self._rule = rule or WriteRule()
         self._folders: set[str] = set()
+        self._locks: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
     @property
@@ -111,6 +120,10 @@ class MemoryStore:
         with self._lock:
             if key not in self._objects:
                 raise ObjectMissing(key=key, location=self.location)
+            until = self._locks.get(key)
+            if until is not None and until > self.now():
+                raise ObjectLocked(key=key, until=format_time(until))
+            self._locks.pop(key, None)
             del self._objects[key]
             if self._trace is not None:
                 self._trace.enter(key, None)
@@ -118,6 +131,25 @@ class MemoryStore:
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self._ahead
+
+    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
+        self.put_new(key, parts)
+        self._locks[key] = lock.until
+
+    def lock(self, key: str, lock: ObjectLock) -> None:
+        self.stat(key)
+        self._locks[key] = max(lock.until, self._locks.get(key, lock.until))
+
+    def locked_until(self, key: str) -> datetime | None:
+        self.stat(key)
+        return self._locks.get(key)
+
+    def breaches(self, key: str) -> Sequence[str]:
+        try:
+            self.delete(key)
+        except ObjectLocked:
+            return []
+        return ["it can be deleted"]
 
     def _info(self, key: str) -> ObjectInfo:
         data, modified = self._objects[key]
@@ -188,6 +220,19 @@ class FaultyStore:
 
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
         self._write("put_new", key, lambda: self.inner.put_new(key, parts))
+
+    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
+        self._write("put_locked", key, lambda: self.inner.put_locked(key, parts, lock))
+
+    def lock(self, key: str, lock: ObjectLock) -> None:
+        self._write("lock", key, lambda: self.inner.lock(key, lock))
+
+    def locked_until(self, key: str) -> datetime | None:
+        self._read("locked_until", key)
+        return self.inner.locked_until(key)
+
+    def breaches(self, key: str) -> Sequence[str]:
+        return self.inner.breaches(key)
 
     def delete(self, key: str) -> None:
         self._write("delete", key, lambda: self.inner.delete(key))

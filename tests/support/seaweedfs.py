@@ -20,6 +20,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 from holdfast.repository.store.s3 import S3Store
 from holdfast.repository.store.s3_access import S3Access, S3Location
@@ -68,8 +71,36 @@ class S3Server:
         )
 
 
-def new_location() -> S3Location:
-    return S3Location(bucket=BUCKET, prefix=f"run/{secrets.token_hex(6)}")
+def new_location(bucket: str = BUCKET) -> S3Location:
+    return S3Location(bucket=bucket, prefix=f"run/{secrets.token_hex(6)}")
+
+
+@functools.cache
+def locking_bucket(default_days: int = 0) -> str:
+    """A bucket with Object Lock, and with a default retention if told."""
+    name = f"holdfast-locks-{default_days}"
+    client = boto_client()
+    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    if default_days:
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": default_days}}
+        client.put_object_lock_configuration(
+            Bucket=name,
+            ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
+        )
+    return name
+
+
+@functools.cache
+def boto_client() -> Any:
+    """Another program of whoever has the tests' credentials."""
+    access = shared_server().access()
+    return boto3.client(
+        "s3",
+        endpoint_url=access.endpoint,
+        region_name=access.region,
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=access.secret_access_key,
+    )
 
 
 @functools.cache

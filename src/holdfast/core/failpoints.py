@@ -23,6 +23,8 @@ FAILPOINTS: frozenset[str] = frozenset(
     {
         "local_store.after_temp_fsync",
         "local_store.after_link",
+        "local_store.before_lock",
+        "locks.after_renewal",
         "pack.before_put",
         "pack.after_put",
         "index.before_put",

@@ -20,7 +20,8 @@ from holdfast.repository.format.point import (
 )
 from holdfast.repository.format.recovery_kit import is_recovery_key, parse_recovery_key
 from holdfast.repository.losses import damage_to_heal
-from holdfast.repository.repository import Repository, read_config
+from holdfast.repository.presence import read_config
+from holdfast.repository.repository import Repository
 from holdfast.repository.restore_point import RestorePoint
 from holdfast.repository.session import BackupSession
 from holdfast.repository.store.local import LocalStore

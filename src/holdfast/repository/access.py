@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -48,9 +48,16 @@ class KeySlots:
     """The slots of one repository whose master key is known."""
 
     def __init__(
-        self, store: ObjectStore, config: RepositoryConfig, master: bytes, clock: Clock
+        self,
+        store: ObjectStore,
+        config: RepositoryConfig,
+        master: bytes,
+        clock: Clock,
+        retire: Callable[[str], None],
     ) -> None:
+        """`retire` is told of each slot that is to go, before it goes."""
         self._store = store
+        self._retire = retire
         self._id_bytes = config.repository_id.bytes
         self._master = master
         self._clock = clock
@@ -75,6 +82,8 @@ class KeySlots:
     def change(self, old: Credential, new: Credential) -> tuple[str, list[str]]:
         """Let `new` open the repository in place of `old`: the new slot's id, and the ids of the
         removed ones. Raises WrongPassphrase when `old` opens no slot; then nothing was changed.
+        Raises ObjectLocked when an old slot is immutable yet: then the new one opens the repository
+        and the old ones do too, until they are removed after the time it says.
 
         Call within a maintenance session, so that no two processes remove slots at a time.
         """
@@ -85,11 +94,14 @@ class KeySlots:
         failpoint("keys.between_slots")
         # A crash here leaves both: the old passphrase and the new one open the repository.
         for slot in replaced:
+            self._retire(f"{_FOLDER}{slot}")
+        for slot in replaced:
             self._store.delete(f"{_FOLDER}{slot}")
         return added, replaced
 
     def remove(self, id_or_prefix: str) -> str:
-        """Remove one slot; its id. Raises KeySlotNotFound, LastKeySlot.
+        """Remove one slot; its id. Raises KeySlotNotFound, LastKeySlot; and ObjectLocked while it
+        is immutable, which it stays no longer than until the time that this says.
 
         Call within a maintenance session, so that no two processes remove slots at a time.
         """
@@ -100,6 +112,7 @@ class KeySlots:
         going = matches[0]
         if not any(item.kind for item in slots if item.id != going.id):
             raise LastKeySlot(slot=going.id)
+        self._retire(f"{_FOLDER}{going.id}")
         try:
             self._store.delete(f"{_FOLDER}{going.id}")
         except ObjectMissing as error:

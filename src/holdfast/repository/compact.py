@@ -23,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.cancellation import CancelToken
+from holdfast.core.clock import format_time
 from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
 from holdfast.repository.errors import ChunkMissing, ClockSkew, CompactTooLarge, ObjectMissing
 from holdfast.repository.format.pack import ChunkType, pack_name
+from holdfast.repository.hidden import remove_hidden, require_nothing_hidden
 from holdfast.repository.leases import CLOCK_STEP, oldest_lease
+from holdfast.repository.locking import still_locked
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree, with_room
 from holdfast.repository.mark import Marked, mark
 from holdfast.repository.reading import each
@@ -63,6 +66,8 @@ class CompactReport:
     tombstoned_bytes: int = 0
     deleted_packs: int = 0
     deleted_bytes: int = 0
+    locked_packs: int = 0
+    """Not needed, or mostly, and immutable yet."""
     waiting: list[str] = field(default_factory=list[str])
     """Why tombstones were not acted on yet."""
 
@@ -75,7 +80,8 @@ def run_compact(
     progress: ProgressSink,
 ) -> CompactReport:
     """Raises LeaseHeld (another maintenance runs), ClockSkew, CompactTooLarge, and whatever the
-    mark raises; then nothing was deleted."""
+    mark raises; ObjectsHidden when somebody else deleted what is immutable. Then nothing was
+    deleted."""
     with repository.begin_maintenance() as maintenance:
 
         def run() -> CompactReport:
@@ -107,6 +113,9 @@ class _Compact:
 
     def run(self) -> CompactReport:
         require_clocks_agree(self._repository.store, self._repository.clock)
+        require_nothing_hidden(self._repository)
+        if self._repository.locks.has_ever_been and not self._options.dry_run:
+            remove_hidden(self._repository.store)
         self._delete_expired()
         if self._find_garbage() and not self._options.grace and not self._options.dry_run:
             self._delete_expired()
@@ -126,16 +135,20 @@ class _Compact:
         self._report.needed_bytes = int(used.sum())
         hashes = [pack_hash for pack_hash, _ in marked.view.packs]
         alive = marked.exists & np.array([name not in dead for name in hashes], dtype=np.bool_)
-        unneeded = np.flatnonzero((used == 0) & alive)
         damaged = self._repository.proofs.damaged()
         # What a damaged pack still gives is for `repair` to save.
         movable = alive & np.array([name not in damaged for name in hashes], dtype=np.bool_)
-        worth = used < sizes * self._options.minimum_fill
+        sparse_ones = used < sizes * self._options.minimum_fill
         if self._options.old_data_keys:
-            worth |= self._under_old_keys(hashes, (used > 0) & movable)
-        sparse = np.flatnonzero((used > 0) & worth & movable)
+            sparse_ones |= self._under_old_keys(hashes, (used > 0) & movable)
+        worth = (used > 0) & movable & sparse_ones
+        unneeded = (used == 0) & alive
+        # A pack that cannot be deleted yet is left as it is: a copy of it would only take space.
+        locked = self._locked(hashes[at] for at in np.flatnonzero(unneeded | worth).tolist())
+        free = np.array([name not in locked for name in hashes], dtype=np.bool_)
+        sparse = np.flatnonzero(worth & free)
+        going = [*np.flatnonzero(unneeded & free).tolist(), *sparse.tolist()]
         self._report.rewritten_packs = len(sparse)
-        going = [*unneeded.tolist(), *sparse.tolist()]
         self._report.tombstoned_packs = len(going)
         self._report.tombstoned_bytes = int(sizes[going].sum()) if going else 0
         if not going or self._options.dry_run:
@@ -208,6 +221,8 @@ class _Compact:
         going = {
             pack: unneeded[pack] for stone in expired for pack in stone.packs if pack in unneeded
         }
+        for pack in self._locked(going):  # since the tombstone: a later run finds them again
+            going.pop(pack)
         self._brake(len(going), int(marked.exists.sum()), sum(going.values()))
         if self._options.dry_run:
             self._report.deleted_packs = len(going)
@@ -235,6 +250,22 @@ class _Compact:
                 expired.append(stone)
         return expired
 
+    def _locked(self, packs: Iterable[bytes]) -> Collection[bytes]:
+        """Those that are immutable yet, by the storage itself; noted in the report. The storage is
+        asked only where there can be any."""
+        if not self._repository.locks.has_ever_been:
+            return ()
+        by_key = {pack_name(pack): pack for pack in packs}
+        untils = still_locked(self._repository.store, by_key, self._repository.store.now())
+        if untils:
+            first, last = min(untils.values()), max(untils.values())
+            self._report.locked_packs += len(untils)
+            self._report.waiting.append(
+                f"{len(untils)} packs are immutable: the first until {format_time(first)}, the "
+                f"last until {format_time(last)}"
+            )
+        return {by_key[key] for key in untils}
+
     def _brake(self, going: int, packs: int, size_bytes: int) -> None:
         if going > max(1, packs * self._options.maximum_delete_share):
             raise CompactTooLarge(packs=going, all_packs=packs, size=format_bytes(size_bytes))
@@ -247,9 +278,9 @@ class _Compact:
         self._maintenance.replace_index(without={*going, *gone})
         failpoint("compact.before_delete")
         deleted = each(lambda pack: self._maintenance.delete_pack(pack_name(pack)), going)
-        for number, (size, _) in enumerate(zip(going.values(), deleted, strict=True)):
-            self._report.deleted_packs += 1
-            self._report.deleted_bytes += size
+        for number, (size, is_gone) in enumerate(zip(going.values(), deleted, strict=True)):
+            self._report.deleted_packs += int(is_gone)
+            self._report.deleted_bytes += size if is_gone else 0
             self._cancel.check()
             self._progress.update(
                 Progress(phase="deleting packs", done_bytes=number, total_bytes=len(going))

@@ -17,7 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from holdfast.core.failpoints import failpoint
-from holdfast.repository.errors import ObjectDamaged, ObjectExists, ObjectMissing
+from holdfast.repository.errors import (
+    ObjectDamaged,
+    ObjectExists,
+    ObjectLocked,
+    ObjectMissing,
+)
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.keys import KEY_BYTES
 from holdfast.repository.format.pack import ChunkCipher, PackHeader
@@ -111,7 +116,8 @@ class DataKeys:
         return generation
 
     def renew_copies(self) -> list[str]:
-        """Put again each copy that is damaged or missing while the other one opens."""
+        """Put again each copy that is damaged or missing while the other one opens. A damaged one
+        that is immutable yet stays: a later run puts it again."""
         renewed: list[str] = []
         for bad in self.damage():
             match = _KEY.fullmatch(bad.key)
@@ -119,8 +125,11 @@ class DataKeys:
                 continue
             generation = int(match["generation"], 16)
             secret = self._secret(generation)
-            with suppress(ObjectMissing):
-                self._store.delete(bad.key)
+            try:
+                with suppress(ObjectMissing):
+                    self._store.delete(bad.key)
+            except ObjectLocked:
+                continue
             self._put(generation, bad.key[-1], secret)
             renewed.append(bad.key)
         return renewed
@@ -176,7 +185,7 @@ class DataKeys:
         except ObjectMissing:
             pass
         except ObjectDamaged:
-            with suppress(ObjectMissing):
+            with suppress(ObjectMissing, ObjectLocked):
                 self._store.delete(key)
         raise ObjectDamaged(key=key, problem="it does not open as written")
 

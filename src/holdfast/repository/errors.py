@@ -51,6 +51,60 @@ class ObjectDamaged(HoldfastError):
 
 
 @dataclass(kw_only=True, eq=False)
+class ObjectLocked(HoldfastError):
+    """It is immutable for now; nobody deletes it before the date."""
+
+    code = "object_locked"
+    category = Category.CONFLICT
+    retry = Retry.LATER
+    template = "{key} is immutable until {until}"
+    hint = "Nothing was changed. It can be deleted after that time"
+    key: str
+    until: str
+    """RFC 3339, UTC."""
+
+
+@dataclass(kw_only=True, eq=False)
+class LocksUnsupported(HoldfastError):
+    code = "locks_unsupported"
+    template = "{location} cannot keep objects immutable: {problem}"
+    hint = (
+        "Use a bucket made with Object Lock, or a folder on ext4, XFS or btrfs, as root; or a "
+        "repository that is not immutable"
+    )
+    location: str
+    problem: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ObjectsHidden(HoldfastError):
+    """Somebody deleted or overwrote locked objects: they are there, below what was put on them."""
+
+    code = "objects_hidden"
+    category = Category.INTEGRITY
+    template = "{count} locked objects of {location} were deleted or overwritten by somebody else"
+    hint = (
+        "Nothing was deleted by this run. Find out who has the credentials and change them, then "
+        "bring the objects back with `holdfast repository unhide {location}`"
+    )
+    location: str
+    count: int
+
+
+@dataclass(kw_only=True, eq=False)
+class ClockJumped(HoldfastError):
+    code = "clock_jumped"
+    retry = Retry.LATER
+    template = "the clock of {location} went {hours} hours further than the time that passed"
+    hint = (
+        "No lock is set or ended until the clock has run steadily for 24 hours. Check "
+        "`timedatectl` on that machine"
+    )
+    location: str
+    hours: int
+
+
+@dataclass(kw_only=True, eq=False)
 class ChunkMissing(HoldfastError):
     code = "chunk_missing"
     category = Category.INTEGRITY

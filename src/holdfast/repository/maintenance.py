@@ -13,7 +13,13 @@ from blake3 import blake3
 from holdfast.core.clock import Clock
 from holdfast.core.errors import HoldfastError, OutOfSpace
 from holdfast.core.failpoints import failpoint
-from holdfast.repository.errors import ClockSkew, ObjectDamaged, ObjectExists, ObjectMissing
+from holdfast.repository.errors import (
+    ClockSkew,
+    ObjectDamaged,
+    ObjectExists,
+    ObjectLocked,
+    ObjectMissing,
+)
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import PackTable, decode_index, encode_index
 from holdfast.repository.index import ChunkIndex
@@ -110,10 +116,15 @@ class Maintenance:
             with suppress(ObjectMissing):
                 self._store.delete(info.key)
 
-    def delete_pack(self, key: str) -> None:
-        """Gone on return; a pack that an interrupted run deleted already is no error."""
-        with suppress(ObjectMissing):
-            self._store.delete(key)
+    def delete_pack(self, key: str) -> bool:
+        """Whether it is gone on return; a pack that an interrupted run deleted already is no error.
+        One that was locked a moment ago stays, in no index, for the next run to find."""
+        try:
+            with suppress(ObjectMissing):
+                self._store.delete(key)
+        except ObjectLocked:
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self

@@ -9,21 +9,24 @@ the plan with an error before anything is deleted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 
 from holdfast.core.cancellation import CancelToken
+from holdfast.core.clock import format_time
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.policy.retention import Decision, PointFacts, RetentionRules, decide, implausible
 from holdfast.repository.errors import (
     LastGoodPoint,
+    ObjectLocked,
     ObjectMissing,
     PointHeld,
     PointNotFound,
     PruneTooLarge,
 )
+from holdfast.repository.locking import still_locked
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree
 from holdfast.repository.mark import bytes_of_only
 from holdfast.repository.repository import Repository, RestorePoint
@@ -40,6 +43,8 @@ class PlannedPoint:
     decision: Decision
     credible: bool
     """False when its times are implausible."""
+    locked_until: datetime | None = None
+    """Until when the storage lets nobody delete it; None when it may go."""
 
     @property
     def vm(self) -> tuple[str, str]:
@@ -155,6 +160,9 @@ class _Prune:
         except PointHeld as error:
             self._report.spared[point.id] = f"held: {error.reason}"
             return
+        except ObjectLocked as error:
+            self._report.spared[point.id] = f"immutable until {error.until}"
+            return
         except PointNotFound:
             return
         self._report.deleted.append(point.id)
@@ -190,14 +198,23 @@ def _decide(repository: Repository, scope: PruneScope) -> Sequence[PlannedPoint]
     facts = [_facts(point, stored[point_key(point.id)]) for point in points]
     decisions = decide(facts, scope.rules, now, time_zone=scope.time_zone)
     trust = scope.rules.trust_old_times
+    keys = [point_key(point.id) for point in points]
+    locked = still_locked(store, keys, now) if repository.locks.has_ever_been else {}
     return [
         PlannedPoint(
             point=point,
-            decision=decision,
+            decision=_unless_locked(decision, locked.get(point_key(point.id))),
             credible=not implausible(fact, now, trust_old_times=trust),
+            locked_until=locked.get(point_key(point.id)),
         )
         for point, fact, decision in zip(points, facts, decisions, strict=True)
     ]
+
+
+def _unless_locked(decision: Decision, until: datetime | None) -> Decision:
+    if until is None or decision.keep:
+        return decision
+    return replace(decision, keep=True, reasons=(f"immutable until {format_time(until)}",))
 
 
 def _of_vm(points: Sequence[RestorePoint], name: str) -> list[RestorePoint]:

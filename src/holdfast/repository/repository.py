@@ -21,15 +21,12 @@ from holdfast.repository.chunks import ChunkReader
 from holdfast.repository.data_keys import DataKeys
 from holdfast.repository.disk_map import DiskMap
 from holdfast.repository.errors import (
-    NotARepository,
     ObjectDamaged,
-    ObjectExists,
     ObjectMissing,
     PointAmbiguous,
     PointHeld,
     PointNotFound,
     RepositoryIncomplete,
-    StoreUnavailable,
 )
 from holdfast.repository.format.config import (
     RepositoryConfig,
@@ -38,6 +35,7 @@ from holdfast.repository.format.config import (
     encode_config,
 )
 from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.immutability import Immutability
 from holdfast.repository.format.index import PackTable, decode_index
 from holdfast.repository.format.keys import KEY_BYTES, Credential
 from holdfast.repository.format.pack import ChunkIds, ChunkType
@@ -45,22 +43,24 @@ from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifes
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import MAINTENANCE, Lease
+from holdfast.repository.locking import LockingStore, Locks
 from holdfast.repository.maintenance import Maintenance, with_room
 from holdfast.repository.manifests import Manifests
 from holdfast.repository.marks import Marks
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
+from holdfast.repository.presence import SENTINEL_KEY, read_config, refuse_used
 from holdfast.repository.proofs import Proofs
 from holdfast.repository.reading import each
 from holdfast.repository.restore_point import RestorePoint, known_point
 from holdfast.repository.session import BackupSession, point_key
+from holdfast.repository.session_locks import SessionLocks
 from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.opening import shared_store, store_document
 from holdfast.repository.store.store import ObjectStore
 from holdfast.repository.tombstones import Tombstones
 
 DEFAULT_CHUNK_BYTES = 256 * KIB
-SENTINEL_KEY = "sentinel"
 _LEFTOVER_AGE_S = 86_400.0
 """Temporary files of killed writers are removed at this age: a living writer's is minutes old."""
 
@@ -86,11 +86,14 @@ class Repository:
         self._index = ChunkIndex()
         self._index_packs: dict[str, list[bytes]] = {}
         """The packs that each index object names, of those that were read and are still there."""
-        self.marks = Marks(store, self._sealer, clock)
+        self.locks = Locks(store, self._sealer, clock)
+        self._locking = LockingStore(store, self.locks)
+        """The store, for what is to be immutable as soon as it is there."""
+        self.marks = Marks(self._locking, self._sealer, clock)
         self.tombstones = Tombstones(store, self._sealer, clock)
         self.proofs = Proofs(store, self._sealer, clock)
-        self.key_slots = KeySlots(store, config, master, clock)
-        self.data_keys = DataKeys(store, self._sealer, self._id_bytes, master)
+        self.key_slots = KeySlots(self._locking, config, master, clock, retire=self.locks.retire)
+        self.data_keys = DataKeys(self._locking, self._sealer, self._id_bytes, master)
         self.pack_tables = PackTables(store, self._id_bytes, self.data_keys)
         self.manifests = Manifests(store, self._sealer, self.id)
         self.chunks = ChunkReader(
@@ -111,6 +114,7 @@ class Repository:
         credential: Credential,
         *,
         chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+        immutability: Immutability | None = None,
         clock: Clock | None = None,
         hand_over: Callable[[str], None] | None = None,
     ) -> tuple[Repository, str]:
@@ -122,26 +126,29 @@ class Repository:
         broken off.
         """
         clock = clock or SystemClock()
-        _refuse_used(store)
+        refuse_used(store)
         master = _random_key()
         config = RepositoryConfig(
             repository_id=uuid7(clock),
             created_at=format_time(clock.now()),
             chunk_bytes=chunk_bytes,
         )
-        store.put_new("config", [encode_config(config, master)])
-        failpoint("repository.after_config")
-        recovery = new_recovery_key()
-        slots = KeySlots(store, config, master, clock)
-        for holder in (credential, recovery):
-            slots.add(holder)
-        failpoint("repository.after_key_slot")
         repository = cls(store, config, master, clock)
+        repository.locks.use(immutability or Immutability(days=0))
+        locking = repository._locking
+        locking.put_new("config", [encode_config(config, master)])
+        failpoint("repository.after_config")
+        if immutability is not None:
+            repository.locks.put_rule(immutability)
+        recovery = new_recovery_key()
+        for holder in (credential, recovery):
+            repository.key_slots.add(holder)
+        failpoint("repository.after_key_slot")
         kit = render_kit(recovery, config.repository_id, store.location, config.created_at)
         if hand_over is not None:
             hand_over(kit)
         sentinel = repository._sealer.seal(Kind.SENTINEL, SENTINEL_KEY, b"holdfast")
-        store.put_new(SENTINEL_KEY, [sentinel])
+        locking.put_new(SENTINEL_KEY, [sentinel])
         return repository, kit
 
     @classmethod
@@ -264,7 +271,7 @@ class Repository:
     def delete_point(self, point_id: str) -> None:
         """Remove one point; no other depends on it. Its space is reclaimed by compact.
 
-        Raises PointHeld, PointNotFound.
+        Raises PointHeld, PointNotFound, and ObjectLocked with the time while it is immutable.
         """
         # A hold made from here on may come too late; `hold` says so when it finds the point gone.
         held = self.marks.holds().reason(point_id)
@@ -381,6 +388,7 @@ class Repository:
             index = self.load_index()
             self._forget_what_went()
             index.doubt(self.proofs.damaged())
+            self.locks.forget()
             if isinstance(self._store, LocalStore):
                 self._store.remove_leftovers(older_than_s=_LEFTOVER_AGE_S)
         except BaseException:
@@ -388,12 +396,13 @@ class Repository:
             raise
         writer = self._new_writer()
         return BackupSession(
-            store=self._store,
+            store=self._locking,
             sealer=self._sealer,
             writer=writer,
             index=index,
             ids=self._ids,
             lease=lease,
+            locks=SessionLocks(self.locks, index, self.chunks, self.proofs),
             chunk_bytes=self.chunk_bytes,
         )
 
@@ -403,6 +412,7 @@ class Repository:
         lease = Lease(
             self._store, self._sealer, self.clock, MAINTENANCE, "maintenance of the repository"
         )
+        self.locks.forget()
         with_room(self._store, lease.acquire)
         return Maintenance(
             store=self._store,
@@ -425,7 +435,7 @@ class Repository:
 
     def _new_writer(self) -> PackWriter:
         return PackWriter(
-            store=self._store,
+            store=self._locking,
             index=self._index,
             ids=self._ids,
             repository_id=self._id_bytes,
@@ -464,32 +474,6 @@ class Repository:
         return blake3(
             self._master, derive_key_context="holdfast repository v1 lease names"
         ).digest()
-
-
-def read_config(store: ObjectStore) -> tuple[RepositoryConfig, bytes]:
-    """The public header of a repository, without a key."""
-    try:
-        stored = store.get("config")
-    except ObjectMissing as error:
-        raise NotARepository(location=store.location) from error
-    return decode_config(stored, location=store.location), stored
-
-
-def _refuse_used(store: ObjectStore) -> None:
-    for info in store.list(""):
-        if info.key in {"config", SENTINEL_KEY} or info.key.startswith("points/"):
-            _require_sentinel(store)
-            raise ObjectExists(key=info.key, location=store.location)
-        problem = f"it is not empty (it holds {info.key})"
-        raise StoreUnavailable(location=store.location, problem=problem)
-
-
-def _require_sentinel(store: ObjectStore) -> None:
-    """Raises RepositoryIncomplete."""
-    try:
-        store.stat(SENTINEL_KEY)
-    except ObjectMissing as error:
-        raise RepositoryIncomplete(location=store.location) from error
 
 
 def _random_key() -> bytes:

@@ -32,15 +32,11 @@ from holdfast.repository.format.keys import Credential
 from holdfast.repository.format.pack import ZERO_ID
 from holdfast.repository.format.point import Manifest
 from holdfast.repository.index import ChunkIndex
-from holdfast.repository.repository import (
-    DEFAULT_CHUNK_BYTES,
-    SENTINEL_KEY,
-    Repository,
-    read_config,
-)
+from holdfast.repository.presence import SENTINEL_KEY, read_config
+from holdfast.repository.repository import DEFAULT_CHUNK_BYTES, Repository
 from holdfast.repository.restore_point import RestorePoint
 from holdfast.repository.store.local import LocalStore
-from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore
+from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, ObjectStore
 
 _PACKS = "packs/"
 _PACK = re.compile(r"packs/(?P<start>[0-9a-f]{2})/(?P=start)[0-9a-f]{62}")
@@ -93,6 +89,20 @@ class ReadOnlyStore:
         self._refuse(key)
 
     def delete(self, key: str) -> None:
+        self._refuse(key)
+
+    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
+        del parts, lock
+        self._refuse(key)
+
+    def lock(self, key: str, lock: ObjectLock) -> None:
+        del lock
+        self._refuse(key)
+
+    def locked_until(self, key: str) -> datetime | None:
+        return self._inner.locked_until(key)
+
+    def breaches(self, key: str) -> Sequence[str]:
         self._refuse(key)
 
     def _listed(self, prefix: str) -> tuple[Sequence[ObjectInfo], bool]:

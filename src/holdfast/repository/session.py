@@ -26,6 +26,7 @@ from holdfast.repository.format.point import ArtifactRecord, Manifest, encode_ma
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
+from holdfast.repository.session_locks import SessionLocks
 from holdfast.repository.store.store import ObjectStore
 
 
@@ -45,6 +46,7 @@ class BackupSession:
         index: ChunkIndex,
         ids: ChunkIds,
         lease: Lease,
+        locks: SessionLocks,
         chunk_bytes: int,
     ) -> None:
         self._store = store
@@ -53,6 +55,7 @@ class BackupSession:
         self._index = index
         self._ids = ids
         self._lease = lease
+        self._locks = locks
         self.chunk_bytes = chunk_bytes
 
     @property
@@ -103,6 +106,7 @@ class BackupSession:
         failpoint("index.before_put")
         self._put_index()
         failpoint("index.after_put")
+        self._locks.renew(manifest)
         self._lease.confirm()
         if manifest.parent_id is not None:
             self._require_point(manifest.parent_id)
@@ -142,7 +146,10 @@ class BackupSession:
     def _prove_commit(self, key: str, manifest: Manifest) -> None:
         """If the lease was lost while the manifest was being written, a reclaim may have run in
         between without seeing it: take the point back rather than promise what may be gone. The
-        same when the store cannot prove it any more: the caller is told that nothing was kept."""
+        same when the store cannot prove it any more: the caller is told that nothing was kept.
+
+        An immutable point cannot be taken back, and need not be: what it needs was locked before
+        it, so that no reclaim can have removed any of it."""
         try:
             self._lease.confirm()
             if manifest.parent_id is not None:

@@ -36,6 +36,9 @@ class Kind(IntEnum):
     VERIFIED = 10
     HOLD = 11
     DATAKEY = 12
+    IMMUTABILITY = 13
+    LOCKS = 14
+    CANARY = 15
 
 
 def owner_of(stored: bytes) -> bytes | None:

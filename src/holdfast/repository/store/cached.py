@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from holdfast.core.units import GIB
 from holdfast.repository.store.kept_objects import KeptObjects
-from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore
+from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, ObjectStore
 
 _PREFIX = "index/"
 DEFAULT_LIMIT_BYTES = 2 * GIB
@@ -77,6 +77,18 @@ class CachedStore:
 
     def now(self) -> datetime:
         return self.inner.now()
+
+    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
+        self.inner.put_locked(key, parts, lock)
+
+    def lock(self, key: str, lock: ObjectLock) -> None:
+        self.inner.lock(key, lock)
+
+    def locked_until(self, key: str) -> datetime | None:
+        return self.inner.locked_until(key)
+
+    def breaches(self, key: str) -> Sequence[str]:
+        return self.inner.breaches(key)
 
     def kept_objects(self, name: str) -> KeptObjects:
         """Copies of the small objects of one folder, for callers that accept them as of the time

@@ -17,16 +17,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from holdfast.core.busy_time import BUSY, Activity
+from holdfast.core.clock import format_time
 from holdfast.core.errors import HoldfastError, OutOfSpace
 from holdfast.core.failpoints import failpoint
 from holdfast.core.units import MIB
 from holdfast.repository.errors import (
+    ClockJumped,
+    LocksUnsupported,
     ObjectDamaged,
     ObjectExists,
+    ObjectLocked,
     ObjectMissing,
     StoreUnavailable,
 )
-from holdfast.repository.store.store import Buffer, ObjectInfo, check_key, is_key
+from holdfast.repository.store import file_lock
+from holdfast.repository.store.clock_witness import ClockWitness
+from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, check_key, is_key
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
@@ -42,6 +48,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._durable_folders: set[Path] = set()
+        self._witness = ClockWitness(root)
 
     @property
     def location(self) -> str:
@@ -56,12 +63,52 @@ class LocalStore:
 
     @BUSY.measure(Activity.REPOSITORY)
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
+        self._put(key, parts, None)
+
+    @BUSY.measure(Activity.REPOSITORY)
+    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
+        """The time is on the file before its name is; the attribute comes after the name, for a
+        file that has it gets no name."""
+        self._require_steady_clock()
+        self._put(key, parts, lock)
+        # A crash here leaves an object that says until when it should be locked, and is not.
+        failpoint("local_store.before_lock")
+        try:
+            file_lock.lock_file(self._path(key))
+        except OSError as error:
+            with suppress(OSError):
+                Path(self._path(key)).unlink()
+            raise self._unlockable(error, key) from error
+
+    def lock(self, key: str, lock: ObjectLock) -> None:
+        until = self.locked_until(key)
+        if until is not None and until >= lock.until:
+            return
+        self._require_steady_clock()
+        try:
+            recorded = file_lock.recorded_until(self._path(key))
+            later = max(lock.until, recorded) if recorded else lock.until
+            file_lock.extend_file(self._path(key), later)
+        except OSError as error:
+            raise self._unlockable(error, key) from error
+
+    def locked_until(self, key: str) -> datetime | None:
+        try:
+            path = self._path(key)
+            return file_lock.recorded_until(path) if file_lock.is_locked(path) else None
+        except OSError as error:
+            raise self._problem(error, key) from error
+
+    def breaches(self, key: str) -> Sequence[str]:
+        return file_lock.attacks(self._path(key))
+
+    def _put(self, key: str, parts: Sequence[Buffer], lock: ObjectLock | None) -> None:
         final = Path(self._path(key))
         temporary = final.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             self._make_folder(final.parent)
             try:
-                self._write_temporary(temporary, parts)
+                self._write_temporary(temporary, parts, lock)
                 # A crash here leaves a temporary file that no reader sees.
                 failpoint("local_store.after_temp_fsync")
                 self._link(temporary, final, key)
@@ -125,7 +172,11 @@ class LocalStore:
     def delete(self, key: str) -> None:
         path = Path(self._path(key))
         try:
-            path.unlink()
+            try:
+                path.unlink()
+            except PermissionError:
+                self._end_lock(key)
+                path.unlink()
             self._sync_folder(path.parent)
         except OSError as error:
             raise self._problem(error, key) from error
@@ -153,7 +204,8 @@ class LocalStore:
                     path = Path(folder, name)
                     if not name.startswith(_TEMPORARY):
                         continue
-                    with suppress(FileNotFoundError):
+                    # A second name of a locked object, which goes when the lock has ended.
+                    with suppress(FileNotFoundError, PermissionError):
                         if (now - _moment(path.stat())).total_seconds() > older_than_s:
                             path.unlink()
                             removed += 1
@@ -198,17 +250,59 @@ class LocalStore:
         check_key(key)
         return f"{self._root}/{key}"
 
-    def _write_temporary(self, path: Path, parts: Sequence[Buffer]) -> None:
+    def _write_temporary(
+        self, path: Path, parts: Sequence[Buffer], lock: ObjectLock | None
+    ) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             for part in parts:
                 view = memoryview(part)
                 while view:
                     view = view[os.write(descriptor, view) :]
+            if lock is not None:
+                self._record_until(descriptor, lock)
             os.fsync(descriptor)
         finally:
             # NFS reports a failed write only here; the error must not be lost.
             os.close(descriptor)
+
+    def _record_until(self, descriptor: int, lock: ObjectLock) -> None:
+        try:
+            file_lock.record_until(descriptor, lock.until)
+        except OSError as error:
+            raise self._unlockable(error, "") from error
+
+    def _end_lock(self, key: str) -> None:
+        """Raises ObjectLocked while it lasts, and StoreUnavailable for a file that is protected by
+        something else."""
+        path = self._path(key)
+        until = self.locked_until(key)
+        if until is None:
+            problem = f"{key} may not be deleted by this user, or somebody else made it immutable"
+            raise StoreUnavailable(location=self.location, problem=problem)
+        if until > self.now():
+            raise ObjectLocked(key=key, until=format_time(until))
+        self._require_steady_clock()
+        # A crash after this leaves an object whose lock has ended, as it has.
+        file_lock.unlock_file(path)
+
+    def _require_steady_clock(self) -> None:
+        """Raises ClockJumped."""
+        try:
+            jump = self._witness.jump(self.now())
+        except OSError as error:
+            raise self._problem(error) from error
+        if jump is not None:
+            raise ClockJumped(location=self.location, hours=int(jump.total_seconds() // 3600))
+
+    def _unlockable(self, error: OSError, key: str) -> HoldfastError:
+        if error.errno not in file_lock.UNSUPPORTED:
+            return self._problem(error, key)
+        if error.errno in {errno.EPERM, errno.EACCES}:
+            problem = "setting the immutable attribute takes root's rights"
+        else:
+            problem = "its file system has no immutable attribute"
+        return LocksUnsupported(location=self.location, problem=problem)
 
     def _link(self, temporary: Path, final: Path, key: str) -> None:
         try:

@@ -17,6 +17,7 @@ from holdfast.repository.store.store import ObjectStore
 
 if TYPE_CHECKING:
     from holdfast.repository.store.s3 import S3Store
+    from holdfast.repository.store.s3_lock import LockingBucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,21 @@ def shared_store(document: Mapping[str, object]) -> ObjectStore:
         cache_root=Path(str(cache_root)) if cache_root else None,
     )
     return open_store(str(document["location"]), options)
+
+
+def locking_bucket(store: ObjectStore, *, if_versioned: bool = False) -> LockingBucket | None:
+    """Versions and locks of the objects of a store; None where there are none. `if_versioned` looks
+    first, at less expense, whether the bucket keeps versions. Raises StoreUnavailable."""
+    inner = store.inner if isinstance(store, CachedStore) else store
+    if not is_s3_url(inner.location):
+        return None
+    from holdfast.repository.store.s3 import S3Store  # imported already by whoever made the store
+
+    if not isinstance(inner, S3Store):
+        return None  # one to read only, with which nothing is judged or written
+    if if_versioned and not inner.keeps_versions("config"):
+        return None
+    return inner.locking if inner.locking.keeps_locks() else None
 
 
 def _folder(location: str) -> Path:

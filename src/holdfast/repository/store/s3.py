@@ -1,4 +1,5 @@
-"""A bucket, or a prefix in one, as an object store: the contract on top of `s3_bucket`."""
+"""A bucket, or a prefix in one, as an object store: the contract on top of `s3_bucket`, and of
+`s3_lock` where objects are locked."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing, StoreUnavailable
@@ -18,7 +20,10 @@ from holdfast.repository.store.s3_probe import (
     probe_bucket,
     require_conditional_put,
 )
-from holdfast.repository.store.store import Buffer, ObjectInfo, check_key, is_key
+from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, check_key, is_key
+
+if TYPE_CHECKING:
+    from holdfast.repository.store.s3_lock import LockingBucket
 
 
 class S3Store:
@@ -35,9 +40,10 @@ class S3Store:
     ) -> None:
         """Connects to nothing yet. Raises InvalidInput."""
         self.access = access
-        self._bucket = Bucket(
-            where, access, policy=policy or RetryPolicy(), timeouts=timeouts or Timeouts()
-        )
+        self._where = where
+        self._policy = policy or RetryPolicy()
+        self._bucket = Bucket(where, access, policy=self._policy, timeouts=timeouts or Timeouts())
+        self._locking: LockingBucket | None = None
         self._is_fit = False
         self._fit_lock = threading.Lock()
 
@@ -84,7 +90,47 @@ class S3Store:
         """S3 does not say whether there was anything to delete, so that is asked before; of two
         that delete at the same moment both may succeed."""
         self.stat(key)
-        self._bucket.discard(key)
+        if self._bucket.keeps_versions and self.locking.keeps_locks():
+            self.locking.delete(key)
+        else:
+            self._bucket.discard(key)
+
+    def keeps_versions(self, known: str) -> bool:
+        """Whether the bucket may keep more than one version of an object; `known` is one that
+        should be there: when it is not, somebody may have hidden it."""
+        if not self._bucket.keeps_versions:
+            try:
+                self.stat(known)
+            except ObjectMissing:
+                return True
+        return self._bucket.keeps_versions
+
+    @property
+    def locking(self) -> LockingBucket:
+        """Versions and locks of the same objects."""
+        from holdfast.repository.store.s3_lock import LockingBucket  # half a second
+
+        with self._fit_lock:
+            if self._locking is None:
+                self._locking = LockingBucket(self._where, self.access, policy=self._policy)
+            return self._locking
+
+    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
+        check_key(key)
+        self._require_fit()
+        self.locking.create(key, parts, lock, self._bucket.holds)
+
+    def lock(self, key: str, lock: ObjectLock) -> None:
+        check_key(key)
+        self.locking.extend(key, lock)
+
+    def locked_until(self, key: str) -> datetime | None:
+        check_key(key)
+        return self.locking.locked_until(key)
+
+    def breaches(self, key: str) -> Sequence[str]:
+        check_key(key)
+        return self.locking.attack(key)
 
     def now(self) -> datetime:
         """By the clock that stamps objects here, in whole seconds as S3 has it."""
@@ -97,15 +143,22 @@ class S3Store:
             raise StoreUnavailable(location=self.location, problem=problem) from error
         finally:
             with suppress(HoldfastError):  # it stays as a leftover that no reader sees
-                self._bucket.discard(probe)
+                self._discard(probe)
 
     def remove_leftovers(self, older_than_s: float) -> int:
         """Remove probe objects of killed processes; returns how many. Never touches objects."""
         limit = self.now() - timedelta(seconds=older_than_s)
         old = [info for info in self._bucket.everything(TEMPORARY_FOLDER) if info.modified < limit]
         for info in old:
-            self._bucket.discard(info.key)
+            self._discard(info.key)
         return len(old)
+
+    def _discard(self, name: str) -> None:
+        """Of a probe object: whatever is under its name."""
+        if self._bucket.keeps_versions and self.locking.keeps_locks():
+            self.locking.delete(name)
+        else:
+            self._bucket.discard(name)
 
     def _require_fit(self) -> None:
         """Once a process, before its first write: a bucket may have moved, since its repository

@@ -104,6 +104,8 @@ class Bucket:
         self._timeouts = timeouts
         self._clients: dict[float, Client] = {}
         self._answered = False
+        self.keeps_versions = False
+        """The service has named a version of an object."""
         self._lock = threading.Lock()
         self._client(0)  # a setting that obstore refuses is said now
 
@@ -116,11 +118,12 @@ class Bucket:
         body = [part for part in parts if len(part)] or [b""]
         client, path = self._client(sum(map(len, body))), self._where.path(name)
         try:
-            self._request(
+            made = self._request(
                 lambda: obstore.put(client, path, body, mode="create", use_multipart=False)
             )
+            self._note_version(made.get("version"))
         except RequestFailed as failed:
-            if failed.unclear and self._holds(name, body):
+            if failed.unclear and self.holds(name, body):
                 return  # an attempt of ours whose answer was lost
             if failed.fault.kind is Kind.EXISTS:
                 raise ObjectExists(key=name, location=self.location) from None
@@ -148,6 +151,7 @@ class Bucket:
             if failed.fault.kind is Kind.MISSING:
                 raise self._missing_by_head(name) from None
             raise self._error(failed, name) from None
+        self._note_version(found.get("version"))
         return _info(name, cast("ListedObject", found))
 
     def exists(self, name: str) -> bool:
@@ -179,7 +183,11 @@ class Bucket:
         client, path = self._client(0), self._where.path(name)
         self._ask(name, lambda: obstore.delete(client, path))
 
-    def _holds(self, name: str, body: Sequence[Buffer]) -> bool:
+    def _note_version(self, version: str | None) -> None:
+        # "null" is the one version of an object of a bucket that keeps none.
+        self.keeps_versions = self.keeps_versions or version not in {None, "", "null"}
+
+    def holds(self, name: str, body: Sequence[Buffer]) -> bool:
         """True when the stored object is `body`. Raises StoreUnavailable if that cannot be told."""
         try:
             return self.read(name, sum(map(len, body))) == b"".join(body)

@@ -93,6 +93,8 @@ class Fault:
     kind: Kind
     problem: str
     remedy: str = ""
+    code: str = ""
+    """S3's own, when it gave one."""
 
     def error(self, location: str) -> HoldfastError:
         if self.kind is Kind.FULL:
@@ -177,9 +179,19 @@ def fault_of(error: Exception, *, is_head: bool = False) -> Fault:
     code = code_match[1] if code_match else ""
     if not status and isinstance(error, AlreadyExistsError):
         status = 412
-    problem = _problem(text, status, code) if status else _transport_problem(text, details)
+    if not status:
+        return Fault(kind=Kind.PASSING, problem=_transport_problem(text, details))
+    message = _MESSAGE.search(text)
+    said = html.unescape(message[1]).strip() if message else ""
+    return fault_of_answer(status, code, said, is_head=is_head)
+
+
+def fault_of_answer(status: int, code: str, message: str, *, is_head: bool = False) -> Fault:
+    """What an answer of the service means, whichever library received it."""
+    problem = " ".join(part for part in (f"HTTP {status}", code, message) if part)
     remedy = _REMEDIES.get(code) or _STATUS_REMEDIES.get(status, "")
-    return Fault(kind=_kind(status, code, is_head=is_head), problem=problem, remedy=remedy)
+    kind = _kind(status, code, is_head=is_head)
+    return Fault(kind=kind, problem=problem, remedy=remedy, code=code)
 
 
 def _kind(status: int, code: str, *, is_head: bool) -> Kind:
@@ -195,12 +207,6 @@ def _kind(status: int, code: str, *, is_head: bool) -> Kind:
     if not status or status in _PASSING_STATUS or code in _PASSING_CODES:
         return Kind.PASSING
     return Kind.REFUSED
-
-
-def _problem(text: str, status: int, code: str) -> str:
-    message = _MESSAGE.search(text)
-    parts = [f"HTTP {status}", code, html.unescape(message[1]).strip() if message else ""]
-    return " ".join(part for part in parts if part)
 
 
 def _transport_problem(text: str, details: str) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -24,6 +25,24 @@ class ObjectInfo:
     size_bytes: int
     modified: datetime
     """By the storage's clock, never by ours."""
+
+
+class LockMode(Enum):
+    """How hard a lock is where the storage knows the difference."""
+
+    COMPLIANCE = "compliance"
+    """Nobody can end it early, whatever their rights."""
+    GOVERNANCE = "governance"
+    """Who has the right to bypass it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectLock:
+    """An object can be neither deleted nor changed before `until`, by the storage's clock."""
+
+    until: datetime
+    """Aware, in whole seconds."""
+    mode: LockMode = LockMode.COMPLIANCE
 
 
 class ObjectStore(Protocol):
@@ -66,11 +85,35 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Durable on return; deleting a missing object raises ObjectMissing."""
+        """Durable on return; deleting a missing object raises ObjectMissing, and one whose lock
+        has not ended ObjectLocked. Then it is there as before."""
         ...
 
     def now(self) -> datetime:
         """The storage's own clock, to compare with `modified`."""
+        ...
+
+    # Locks: a store that cannot keep them raises LocksUnsupported from the first two.
+
+    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
+        """`put_new`, and on return the object is locked. A crash at any moment leaves a whole
+        object or none; it may leave one that is not locked, which `lock` then locks."""
+        ...
+
+    def lock(self, key: str, lock: ObjectLock) -> None:
+        """Lock an object until then at least. A lock that lasts longer stays as it is: none is
+        ever shortened. Durable on return. Raises ObjectMissing."""
+        ...
+
+    def locked_until(self, key: str) -> datetime | None:
+        """As the storage keeps it, never from a record of ours; it may be past. None when the
+        object is not locked. Raises ObjectMissing."""
+        ...
+
+    def breaches(self, key: str) -> Sequence[str]:
+        """Try to get rid of a locked object by every means this process has: overwrite it, end
+        or shorten its lock, delete it. What worked, in words; nothing when the lock holds. For an
+        object made for this purpose."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""What Holdfast uses of botocore."""

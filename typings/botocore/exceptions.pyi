@@ -1,0 +1,4 @@
+class BotoCoreError(Exception): ...
+
+class ClientError(Exception):
+    response: dict[str, object]
