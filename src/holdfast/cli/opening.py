@@ -88,6 +88,11 @@ def new_store(location: str, settings: Settings) -> ObjectStore:
     return repository.new_store(location, _store_options(location, settings, cached=False))
 
 
+def existing_store(location: str, settings: Settings) -> ObjectStore:
+    """The store of a repository, without opening that."""
+    return open_store(location, _store_options(location, settings, cached=False))
+
+
 def open_source(text: str, settings: Settings, *, format: str | None, name: str | None) -> Source:
     """`libvirt:URI/VM`, or the path of an image or a folder of images.
 

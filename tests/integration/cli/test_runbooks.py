@@ -25,6 +25,8 @@ from tests.support.damage import flip_bit, pack_files
 from tests.support.seaweedfs import (
     ACCESS_KEY_ID,
     SECRET_ACCESS_KEY,
+    boto_client,
+    locking_bucket,
     new_location,
     shared_server,
 )
@@ -125,6 +127,7 @@ def test_every_runbook_is_here() -> None:
         "damaged-pack.md",
         "full-disk.md",
         "move-to-s3.md",
+        "immutable-repository.md",
     }
 
 
@@ -190,11 +193,32 @@ def test_full_disk(reader: Reader) -> None:
 def test_move_to_s3(reader: Reader) -> None:
     location = new_location()
     reader.words |= {"BUCKET": location.bucket, "PREFIX": location.prefix}
-    reader.environment = {
+    reader.environment = _bucket_environment()
+    outputs = reader.follow("move-to-s3.md", [0] * 7, {})
+    assert outputs[3].count("web.raw:") == 2
+    reader.assert_restored()
+
+
+def test_immutable_repository(reader: Reader) -> None:
+    location, client = new_location(locking_bucket()), boto_client()
+    reader.words |= {"BUCKET": location.bucket, "PREFIX": location.prefix}
+    reader.environment = _bucket_environment()
+
+    def hide_everything() -> None:
+        versions = client.list_object_versions(Bucket=location.bucket, Prefix=location.path(""))
+        for version in versions["Versions"]:
+            client.delete_object(Bucket=location.bucket, Key=version["Key"])
+
+    before = {5: hide_everything}
+    outputs = reader.follow("immutable-repository.md", [0] * 8, before)
+    for said in outputs[3], outputs[4]:
+        assert "Immutable: points are locked for 30 days" in said
+    assert "Brought back" in outputs[5]
+
+
+def _bucket_environment() -> dict[str, str]:
+    return {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         "AWS_ENDPOINT_URL_S3": shared_server().endpoint,
     }
-    outputs = reader.follow("move-to-s3.md", [0] * 7, {})
-    assert outputs[3].count("web.raw:") == 2
-    reader.assert_restored()

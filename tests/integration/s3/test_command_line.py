@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.holdfast_command import Finished, HoldfastCommand
-from tests.support.seaweedfs import ACCESS_KEY_ID, SECRET_ACCESS_KEY, S3Server, new_location
+from tests.support.seaweedfs import (
+    ACCESS_KEY_ID,
+    SECRET_ACCESS_KEY,
+    S3Server,
+    locking_bucket,
+    new_location,
+)
 
 
 @pytest.fixture
@@ -96,6 +102,34 @@ def test_the_index_is_kept_here(
     holdfast.run(*restore, tmp_path / "one", environment=environment).require()
     assert (tmp_path / "one").read_bytes() == disk.read_bytes()
     assert kept[0].stat().st_size > 100, "the copy was fetched again"
+
+
+def test_a_bucket_with_object_lock_calls_itself_immutable_and_one_without_does_not(
+    holdfast: HoldfastCommand, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(os.urandom(1 << 20))
+
+    def run(*arguments: str | Path) -> Finished:
+        finished = holdfast.run(*arguments, environment=environment)
+        assert SECRET_ACCESS_KEY not in finished.stdout + finished.stderr
+        return finished
+
+    more = ("--recovery-kit", tmp_path / "kit", "--immutable-days", "1")
+    refused = run("repository", "create", new_location().url, *more)
+    assert refused.error_code == "locks_unsupported"
+    url = new_location(locking_bucket()).url
+    made = run("repository", "create", url, *more).require()
+    assert made["immutability"]["immutable"]
+    point = run("backup", disk, "-r", url).require()["id"]
+    kept = run("delete", point, "-r", url, "--yes")
+    assert kept.error_code == "object_locked"
+    checked = run("check", "-r", url).require()
+    assert checked["sound"]
+    assert checked["immutability"]["immutable"]
+    renewed = run("repository", "lock", url).require()
+    assert (renewed["unlocked"], renewed["missing"], renewed["hidden"]) == ([], [], [])
+    assert run("repository", "info", url).require()["immutability"]["immutable"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from holdfast.cli import opening
+from holdfast.cli.commands import immutability
 from holdfast.cli.options import Json, PassphraseFile, Point, RepositoryPath
 from holdfast.cli.runtime import command
 from holdfast.cli.screen import ProgressBar
@@ -59,7 +60,10 @@ def check(
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
-    """Check that every restore point is complete. Exits 3 when something is damaged."""
+    """Check that every restore point is complete. Exits 3 when something is damaged.
+
+    Of an immutable repository also tests, with an object made for it, that it is.
+    """
     with command(as_json=json) as runtime:
         opened = opening.open_repository(
             repository, passphrase_file, runtime.settings, cached=False
@@ -68,8 +72,11 @@ def check(
             report = check_repository(
                 opened, cancel=runtime.cancel, progress=progress, read_data=read_data
             )
-        runtime.screen.result(_document(report, read_data=read_data), _text(report))
-    if not report.is_sound:
+        tested, words, is_all_visible = immutability.tested(opened)
+        document = {**_document(report, read_data=read_data), "immutability": tested}
+        text = "\n".join(part for part in (_text(report), words) if part)
+        runtime.screen.result(document, text)
+    if not (report.is_sound and is_all_visible):
         raise typer.Exit(EXIT_INTEGRITY)
 
 

@@ -14,6 +14,7 @@ from holdfast.cli.documents import point_document
 from holdfast.cli.options import Json, PassphraseFile, RepositoryPath
 from holdfast.cli.runtime import command
 from holdfast.cli.screen import ProgressBar, table
+from holdfast.core.clock import format_time
 from holdfast.core.errors import InvalidInput
 from holdfast.core.units import format_bytes
 from holdfast.policy import RetentionRules
@@ -190,6 +191,7 @@ def _document(plan: PrunePlan, report: PruneReport, *, dry_run: bool) -> dict[st
                 **point_document(planned.point),
                 "keep": planned.decision.keep,
                 "reasons": list(planned.decision.reasons),
+                "immutable_until": planned.locked_until and format_time(planned.locked_until),
             }
             for planned in plan.points
         ],

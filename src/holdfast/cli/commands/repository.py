@@ -5,26 +5,36 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from holdfast.cli import opening
+from holdfast.cli.commands import immutability
+from holdfast.cli.commands.immutability import (
+    ImmutableMode,
+    rule_document,
+    rule_of,
+    rule_text,
+)
 from holdfast.cli.options import Json, PassphraseFile, ServerUrl, TokenFile
 from holdfast.cli.runtime import command
 from holdfast.cli.screen import table
 from holdfast.core.errors import InvalidInput, TargetExists
 from holdfast.core.units import KIB, format_bytes, parse_size
 from holdfast.repository import LocalStore, Repository
+from holdfast.repository.canary import test_immutability
 from holdfast.repository.errors import ObjectExists
+from holdfast.repository.format.immutability import MAX_DAYS, MODES
 from holdfast.repository.repository import DEFAULT_CHUNK_BYTES
 
-app = typer.Typer(help="Create repositories; list those of a service.", no_args_is_help=True)
+_HELP = "Create repositories; keep them from being deleted; list those of a service."
 
-
-@app.callback()
-def _root() -> None:  # pyright: ignore[reportUnusedFunction]
-    """Create repositories; list those of a service."""
+app = typer.Typer(help=_HELP, no_args_is_help=True)
+app.command("immutable")(immutability.immutable)
+app.command("lock")(immutability.lock)
+app.command("info")(immutability.info)
+app.command("unhide")(immutability.unhide_objects)
 
 
 @app.command("create")
@@ -47,6 +57,17 @@ def create(
     chunk_size: Annotated[
         str, typer.Option(help="Deduplication unit, a power of two; fixed for good.")
     ] = f"{DEFAULT_CHUNK_BYTES // KIB}KiB",
+    immutable_days: Annotated[
+        int,
+        typer.Option(
+            "--immutable-days",
+            min=0,
+            max=MAX_DAYS,
+            help="Nobody can delete a point for so many days, with whatever credentials.",
+            metavar="N",
+        ),
+    ] = 0,
+    immutable_mode: ImmutableMode = MODES[0],
     json: Json = False,
 ) -> None:
     """Create a repository.
@@ -55,6 +76,7 @@ def create(
     """
     with command(as_json=json) as runtime:
         chunk_bytes = _chunk_bytes(chunk_size)
+        rule = rule_of(immutable_days, immutable_mode) if immutable_days else None
         if recovery_kit is not None and recovery_kit.exists():
             raise TargetExists(path=str(recovery_kit))
         credential = opening.new_repository_credential(passphrase_file, runtime.settings)
@@ -64,19 +86,25 @@ def create(
                 store,
                 credential,
                 chunk_bytes=chunk_bytes,
+                immutability=rule,
                 hand_over=partial(save_kit, recovery_kit) if recovery_kit else None,
             )
         except ObjectExists as error:
             raise TargetExists(path=store.location) from error
         if isinstance(store, LocalStore):
             store.keep_reserve()
-        document = {
+        document: dict[str, Any] = {
             "repository_id": repository.id,
             "location": repository.location,
             "chunk_bytes": chunk_bytes,
             "recovery_kit": None if recovery_kit else kit,
             "recovery_kit_file": str(recovery_kit) if recovery_kit else None,
         }
+        tested = ""
+        if rule is not None:
+            verdict = test_immutability(repository)
+            document["immutability"] = rule_document(rule, verdict)
+            tested = f"\n\n{rule_text(rule, verdict)}"
         where = (
             f"The recovery kit is in {recovery_kit}: move it away from here."
             if recovery_kit
@@ -86,6 +114,7 @@ def create(
             f"Created repository {repository.id} in {repository.location}.\n\n{where}\n\n"
             "A lost passphrase cannot be recovered or reset by anybody. Without it and without the "
             "recovery kit\nevery backup in this repository is lost: keep both, in different places."
+            f"{tested}"
         )
         runtime.screen.result(document, text)
 
