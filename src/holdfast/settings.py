@@ -16,6 +16,7 @@ from holdfast.core.errors import InvalidInput
 from holdfast.repository import S3Access
 
 _LONGEST_PASSPHRASE = 4096
+_LISTEN = "127.0.0.1:8470"
 _LONGEST_CREDENTIALS = 65536
 
 
@@ -74,6 +75,14 @@ class ServiceSettings:
     """HOLDFAST_CACHE: copies of index objects of S3 repositories; disposable."""
     scratch_root: Path
     """HOLDFAST_SCRATCH: where QEMU keeps what guests overwrite during a backup."""
+    listen: str = _LISTEN
+    """HOLDFAST_LISTEN: address and port of the service."""
+    tls_certificate: Path | None = None
+    """HOLDFAST_TLS_CERT: PEM file with the certificate and its chain."""
+    tls_key: Path | None = None
+    """HOLDFAST_TLS_KEY: PEM file with the certificate's key, which has no passphrase."""
+    insecure_plain_http: bool = False
+    """HOLDFAST_INSECURE_PLAIN_HTTP=1: listen beyond this host without TLS all the same."""
     allowed_origins: tuple[str, ...] = ()
     """HOLDFAST_ALLOWED_ORIGINS: origins besides the service's own that browsers may call it from,
     separated by spaces; for a proxy that changes the Host header."""
@@ -132,6 +141,10 @@ def read_service_settings(environment: Mapping[str, str] | None = None) -> Servi
         dashboard_root=_dashboard(values),
         cache_root=Path(values.get("HOLDFAST_CACHE") or _cache(values)),
         scratch_root=Path(values.get("HOLDFAST_SCRATCH") or state / "scratch"),
+        listen=values.get("HOLDFAST_LISTEN") or _LISTEN,
+        tls_certificate=_path(values, "HOLDFAST_TLS_CERT"),
+        tls_key=_path(values, "HOLDFAST_TLS_KEY"),
+        insecure_plain_http=values.get("HOLDFAST_INSECURE_PLAIN_HTTP", "") == "1",
         allowed_origins=tuple(values.get("HOLDFAST_ALLOWED_ORIGINS", "").split()),
         trusted_proxies=tuple(values.get("HOLDFAST_TRUSTED_PROXIES", "").split()),
         log_level=values.get("HOLDFAST_LOG_LEVEL", "info").lower(),
@@ -236,6 +249,10 @@ def _s3_settings(values: Mapping[str, str]) -> S3Settings:
         ca_file=values.get("AWS_CA_BUNDLE", ""),
         allow_http=values.get("HOLDFAST_S3_ALLOW_HTTP", "") == "1",
     )
+
+
+def _path(values: Mapping[str, str], name: str) -> Path | None:
+    return Path(values[name]) if values.get(name) else None
 
 
 def _sealing_key_file(values: Mapping[str, str], state: Path) -> Path:

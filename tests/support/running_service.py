@@ -40,14 +40,17 @@ def run_service(
     state: Path,
     *arguments: str,
     environment: Mapping[str, str] | None = None,
+    listen: str | None = "127.0.0.1:0",
     worker: bool = False,
 ) -> Generator[RunningService]:
+    """`listen` None: where the environment says."""
     log = state.with_name("service.log")
     with log.open("a") as errors:
         process = subprocess.Popen(
             [
                 *command(),
-                *("serve", "--listen", "127.0.0.1:0", "--json"),
+                *("serve", "--json"),
+                *(["--listen", listen] if listen else []),
                 *([] if worker else ["--no-worker"]),
                 *arguments,
             ],
@@ -68,6 +71,10 @@ def run_service(
             log=log,
         )
     finally:
+        if process.poll() is None and worker:
+            process.send_signal(signal.SIGTERM)  # it ends its worker
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_S)
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=_STOP_S)

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import socketio
@@ -296,7 +297,8 @@ def test_it_refuses_to_listen_beyond_this_host_without_tls(state: Path) -> None:
     assert not state.exists(), "refused before anything was made"
 
 
-def test_with_tls(state: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
         f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} "
@@ -304,13 +306,40 @@ def test_with_tls(state: Path, tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    arguments = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    return certificate, key
+
+
+def test_with_tls(state: Path, certificate: tuple[Path, Path]) -> None:
+    arguments = ["--tls-cert", str(certificate[0]), "--tls-key", str(certificate[1])]
     with run_service(state, *arguments) as service:
         assert service.url.startswith("https://")
         login = {"name": "admin", "password": service.password}
         answer = service.client().post("/api/v1/auth/login", json=login)
         assert answer.headers["set-cookie"].startswith("__Host-holdfast=")
         assert "strict-transport-security" in answer.headers
+
+
+def test_address_and_tls_by_setting(state: Path, certificate: tuple[Path, Path]) -> None:
+    environment = {
+        "HOLDFAST_LISTEN": "0.0.0.0:0",
+        "HOLDFAST_TLS_CERT": str(certificate[0]),
+        "HOLDFAST_TLS_KEY": str(certificate[1]),
+    }
+    with run_service(state, environment=environment, listen=None) as service:
+        port = service.url.rsplit(":", 1)[1]
+        assert service.url == f"https://0.0.0.0:{port}"
+        health = service.client().get(f"https://127.0.0.1:{port}/api/v1/system/health")
+        assert health.json() == {"status": "ok"}
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}/api/v1/system/health").raise_for_status()
+
+
+def test_beyond_this_host_without_tls_when_told_so(state: Path) -> None:
+    environment = {"HOLDFAST_LISTEN": "0.0.0.0:0", "HOLDFAST_INSECURE_PLAIN_HTTP": "1"}
+    with run_service(state, environment=environment, listen=None) as service:
+        port = service.url.rsplit(":", 1)[1]
+        health = httpx.get(f"http://127.0.0.1:{port}/api/v1/system/health")
+        assert health.json() == {"status": "ok"}
 
 
 def test_rotation_waits_for_the_service_to_stop(state: Path) -> None:

@@ -14,12 +14,21 @@ from holdfast.cli.screen import Screen
 
 def serve(
     listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")
-    ] = "127.0.0.1:8470",
-    tls_cert: Annotated[
-        Path | None, typer.Option(help="Certificate chain (PEM).", metavar="FILE")
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="HOST:PORT",
+            help="Where to listen (default: HOLDFAST_LISTEN, else 127.0.0.1:8470).",
+        ),
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).", metavar="FILE")] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(help="Certificate chain in PEM (default: HOLDFAST_TLS_CERT).", metavar="FILE"),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(help="Its key in PEM (default: HOLDFAST_TLS_KEY).", metavar="FILE"),
+    ] = None,
     insecure_plain_http: Annotated[
         bool,
         typer.Option(
@@ -49,7 +58,10 @@ def serve(
     with runtime.command(as_json=json) as running:
         settings = read_service_settings()
         where = parse_listen(
-            listen, certificate=tls_cert, key=tls_key, insecure_plain_http=insecure_plain_http
+            listen or settings.listen,
+            certificate=tls_cert or settings.tls_certificate,
+            key=tls_key or settings.tls_key,
+            insecure_plain_http=insecure_plain_http or settings.insecure_plain_http,
         )
         configure_log(settings.log_level)
         clock = SystemClock()
