@@ -76,7 +76,8 @@ def guest_path(path: str | None, path_b64: str | None = None) -> bytes:
     """A path as the guest's bytes. Raises InvalidInput."""
     if path_b64:
         try:
-            return base64.urlsafe_b64decode(path_b64 + "=" * (-len(path_b64) % 4))
+            padded = path_b64 + "=" * (-len(path_b64) % 4)
+            return base64.b64decode(padded, altchars=b"-_", validate=True)
         except (ValueError, binascii.Error) as error:
             raise InvalidInput(what="path_b64", problem="is not URL-safe base64") from error
     try:
