@@ -15,7 +15,7 @@ WEB_INSTALLED := web/.stamps/installed
 WEB_EXPORTED := web/.stamps/exported
 WEB_SOURCES := $(shell git ls-files --cached --others --exclude-standard web 2>/dev/null | grep -v '\.md$$')
 
-.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs openapi migration test restart-test crash-nightly mutants bench demo clean
+.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs openapi migration test restart-test crash-nightly mutants bench demo pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -101,6 +101,9 @@ bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup (some 
 
 demo: install ## Back up a real guest, change it, back it up again, give it back
 	$(BIN)/holdfast demo
+
+pictures: dashboard ## Take the pictures of the dashboard in docs/pictures anew
+	$(BIN)/python -m tests.web.pictures
 
 clean: ## Remove what was built
 	rm -rf .venv build dist web/node_modules web/.next web/out web/.stamps

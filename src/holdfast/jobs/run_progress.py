@@ -26,6 +26,7 @@ class RunProgress:
         self._disk_order: list[str] = []
         self._percent = 0.0
         self._done_bytes = 0
+        self._counted = (0, 0)
         self._window: deque[tuple[float, int]] = deque()
         self._samples: list[tuple[float, int]] = []
         self._sample_s = _SAMPLE_S
@@ -44,6 +45,7 @@ class RunProgress:
             self._sampled_s, self._sampled_bytes = now_s, done
         self._done_bytes = done
         if total > 0:
+            self._counted = (done, total)
             self._percent = max(self._percent, min(_LAST_PERCENT, 100 * done / total))
         self._window.append((now_s, done))
         while len(self._window) > 2 and now_s - self._window[0][0] > WINDOW_S:
@@ -70,7 +72,8 @@ class RunProgress:
         left = max(0, int(fields["total_bytes"]) - self._done_bytes)
         run.phase = fields["phase"] if run.cancel_requested_at is None else "cancelling"
         run.percent = self._percent
-        run.done_bytes, run.total_bytes = self._done_bytes, int(fields["total_bytes"])
+        # A phase that moves no bytes, such as the commit, takes nothing back.
+        run.done_bytes, run.total_bytes = self._counted
         run.read_bytes, run.stored_bytes = int(fields["read_bytes"]), int(fields["stored_bytes"])
         run.throughput_bps = rate
         run.eta_seconds = round(left / rate) if rate > 0 and fields["total_bytes"] else None

@@ -50,6 +50,14 @@ class TestRunProgress:
             assert last <= percent < 100
             last = percent
 
+    def test_a_phase_without_bytes_takes_nothing_back(self) -> None:
+        progress = RunProgress(0.0)
+        progress.take(fields(900, 1000), 1.0)
+        progress.take(fields(0, 0, phase="committing", current=""), 2.0)
+        run = written(progress)
+        assert (run.phase, run.done_bytes, run.total_bytes) == ("committing", 900, 1000)
+        assert run.eta_seconds is None
+
     def test_samples_are_thinned_and_keep_the_whole_time(self) -> None:
         progress = RunProgress(0.0)
         for second in range(5000):

@@ -1,3 +1,4 @@
+import { sentence } from "@/ui/format";
 import type { components } from "./schema";
 
 export type Problem = components["schemas"]["Problem"];
@@ -95,8 +96,4 @@ export function fieldError(error: unknown, field: string): string | null {
   if (!(error instanceof ApiError)) return null;
   const found = error.fields.find((one) => one.field === field || one.field.endsWith(`.${field}`));
   return found ? sentence(found.problem) : null;
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -280,6 +280,7 @@ export function ThroughputChart({
   height?: number;
 }) {
   const data = samples.map(([seconds, speed]) => ({ seconds, speed }));
+  const ticks = sizeTicks(Math.max(0, ...samples.map((one) => one[1])));
   return (
     <div
       style={{ height }}
@@ -295,9 +296,16 @@ export function ThroughputChart({
             domain={["dataMin", "dataMax"]}
             tickFormatter={duration}
             {...AXIS}
+            allowDecimals={false}
             minTickGap={48}
           />
-          <YAxis {...AXIS} width={72} tickFormatter={rate} />
+          <YAxis
+            {...AXIS}
+            width={72}
+            tickFormatter={(value: number) => `${tickSize(value)}/s`}
+            ticks={ticks}
+            domain={[0, ticks.at(-1) ?? 0]}
+          />
           <Tooltip
             isAnimationActive={false}
             cursor={{ stroke: "var(--line-strong)" }}

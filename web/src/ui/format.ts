@@ -107,6 +107,11 @@ export function exactTime(time: string | Date): string {
   });
 }
 
+/** With a capital letter at its beginning; the rest, such as names, as it is. */
+export function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** `shut_off` → `Shut off`. */
 export function words(name: string): string {
   const text = name.replaceAll(/[_-]/g, " ");

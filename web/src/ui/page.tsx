@@ -71,7 +71,9 @@ export function PageHeader({
         </div>
         {description && <p className="mt-0.5 text-sm text-ink-3">{description}</p>}
       </div>
-      {actions && <div className="flex flex-none flex-wrap items-center gap-2">{actions}</div>}
+      {actions && (
+        <div className="flex max-w-full flex-none flex-wrap items-center gap-2">{actions}</div>
+      )}
     </header>
   );
 }

@@ -319,7 +319,7 @@ function Disks({ job, disks }: { job: BackupJob; disks: BackupJob["disks"] }) {
           {
             key: "key",
             title: "Disk",
-            width: "w-24",
+            width: "w-24 @2xl:w-36",
             cell: (row) => <Truncated className="font-mono text-xs">{row.key}</Truncated>,
           },
           {

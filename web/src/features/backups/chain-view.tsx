@@ -134,7 +134,7 @@ function Chain({ chain, currentId }: { chain: BackupChain; currentId: string | u
                     <Ago time={job.created_at} />
                   </span>
                 </span>
-                <span className="w-24 flex-none text-ink-2">
+                <span className="min-w-0 flex-1 truncate text-ink-2 @xl:w-24 @xl:flex-none">
                   {full ? "Full" : words(job.backup_type)}
                 </span>
                 <span className="hidden min-w-16 flex-1 @xl:block" aria-hidden>

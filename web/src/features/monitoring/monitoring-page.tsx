@@ -15,7 +15,7 @@ import { useSelectedVm } from "@/features/vms/selection";
 import { Badge, Status } from "@/ui/badge";
 import { IconButton } from "@/ui/button";
 import { Card } from "@/ui/card";
-import { bytes, duration, percent, plural, rate, words } from "@/ui/format";
+import { bytes, duration, percent, plural, rate, sentence, words } from "@/ui/format";
 import { Page, PageHeader } from "@/ui/page";
 import { PartsBar, Progress } from "@/ui/progress";
 import { EmptyState, ErrorState, SkeletonLines } from "@/ui/states";
@@ -334,7 +334,7 @@ function RunningRow({ run: given }: { run: Run }) {
             {run.vm_name || kindWords(run.kind)}
           </button>
           <p className="truncate text-xs text-ink-3">
-            {kindWords(run.kind)} · {words(run.phase)} · started <Ago time={run.started_at} />
+            {kindWords(run.kind)} · {sentence(run.phase)} · started <Ago time={run.started_at} />
           </p>
           <Link
             href={`${run.kind === "backup" ? "/backups" : "/monitoring/runs"}/${encodeURIComponent(run.id)}`}

@@ -37,6 +37,7 @@ export function FileBrowser({ mount, onReopen }: { mount: RestoreMount; onReopen
   const [selected, setSelected] = useState<ReadonlyMap<string, FileEntry>>(new Map());
   const [previewed, setPreviewed] = useState<FileEntry | null>(null);
   const downloads = useDownloads();
+  const { set } = useUrlState();
   const roomy = useMediaQuery("(min-width: 1024px)");
   const id = mount.mount_id;
   const here = keyOf(place);
@@ -68,7 +69,7 @@ export function FileBrowser({ mount, onReopen }: { mount: RestoreMount; onReopen
         </nav>
       )}
       <div className="flex min-w-0 flex-1 flex-col">
-        <div className="flex flex-wrap items-center gap-2 border-b border-line py-2 pr-4 pl-2">
+        <div className="flex flex-wrap items-center gap-2 border-b border-line px-3 py-2">
           <IconButton
             icon={HiArrowUp}
             label="One folder up"
@@ -97,7 +98,18 @@ export function FileBrowser({ mount, onReopen }: { mount: RestoreMount; onReopen
         )}
       </div>
       {previewed && (
-        <FilePreview mountId={id} entry={previewed} onClose={() => setPreviewed(null)} />
+        <FilePreview
+          mount={mount}
+          entry={previewed}
+          onClose={() => setPreviewed(null)}
+          onGo={(backupId) => {
+            const folder = parentOf(placeOf(previewed));
+            set(
+              { backup: backupId, path: folder.path, path_b64: folder.b64 ?? null, find: null },
+              "push",
+            );
+          }}
+        />
       )}
     </div>
   );

@@ -9,25 +9,29 @@ import { CopyButton } from "@/ui/copy-button";
 import { bytes } from "@/ui/format";
 import { Modal } from "@/ui/modal";
 import { EmptyState, ErrorState, Notice, SkeletonLines } from "@/ui/states";
+import { Segments } from "@/ui/tabs";
 import { useDownloads } from "./downloads";
+import { FileVersions } from "./file-versions";
 import { downloadAddress, type FileEntry, placeOf } from "./places";
-import { previewQuery } from "./queries";
+import { previewQuery, type RestoreMount } from "./queries";
 
 const LARGEST_PICTURE_BYTES = 32 * 1024 ** 2;
 
 /** A look at one file without downloading it. What it holds is shown as text or as a picture, never run. */
 export function FilePreview({
-  mountId,
+  mount,
   entry,
   onClose,
+  onGo,
 }: {
-  mountId: string;
+  mount: RestoreMount;
   entry: FileEntry;
   onClose: () => void;
+  /** Shows the same folder in another backup. */
+  onGo: (backupId: string) => void;
 }) {
-  const preview = useQuery(previewQuery(mountId, placeOf(entry)));
+  const [view, setView] = useState<"content" | "versions">("content");
   const downloads = useDownloads();
-  const shown = preview.data;
   return (
     <Modal
       open
@@ -36,47 +40,76 @@ export function FilePreview({
       title={entry.name}
       description={`${entry.path} · ${bytes(entry.size)}`}
       footer={
-        <>
-          {shown?.kind === "text" && <CopyButton text={shown.text ?? ""} label="Copy the text" />}
-          <Button
-            variant="primary"
-            icon={HiOutlineDownload}
-            onClick={() => downloads.start(mountId, [entry])}
-          >
-            Download
-          </Button>
-        </>
+        <Button
+          variant="primary"
+          icon={HiOutlineDownload}
+          onClick={() => downloads.start(mount.mount_id, [entry])}
+        >
+          Download
+        </Button>
       }
     >
-      {preview.error ? (
-        <ErrorState failure={failureOf(preview.error)} onRetry={() => preview.refetch()} />
-      ) : !shown ? (
-        <SkeletonLines lines={8} label="Loading the preview" />
-      ) : shown.kind === "text" ? (
-        <>
-          {shown.truncated && (
-            <Notice tone="info" className="mb-3">
-              This is the beginning of the file. Download it to have all of it.
-            </Notice>
-          )}
-          <pre
-            // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls is reached by keys
-            tabIndex={0}
-            className="scroll-thin max-h-[60vh] overflow-auto rounded-md border border-line bg-sunken p-3 font-mono text-xs leading-5 break-all whitespace-pre-wrap text-ink"
-          >
-            {shown.text}
-          </pre>
-        </>
-      ) : shown.kind === "picture" ? (
-        <Picture mountId={mountId} entry={entry} mediaType={shown.media_type} />
+      {mount.vm_id && (
+        <div className="mb-3">
+          <Segments
+            label="What is shown"
+            current={view}
+            onChange={setView}
+            items={[
+              { key: "content", title: "Content" },
+              { key: "versions", title: "Versions" },
+            ]}
+          />
+        </div>
+      )}
+      {view === "versions" && mount.vm_id ? (
+        <FileVersions
+          vmId={mount.vm_id}
+          place={placeOf(entry)}
+          currentId={mount.backup_id}
+          onGo={onGo}
+        />
       ) : (
-        <EmptyState title={shown.kind === "empty" ? "The file is empty" : "No preview"}>
-          {shown.kind === "empty"
-            ? "It has no content: 0 bytes."
-            : "It is neither text nor a picture. Download it to open it with what made it."}
-        </EmptyState>
+        <Content mountId={mount.mount_id} entry={entry} />
       )}
     </Modal>
+  );
+}
+
+function Content({ mountId, entry }: { mountId: string; entry: FileEntry }) {
+  const preview = useQuery(previewQuery(mountId, placeOf(entry)));
+  if (preview.error)
+    return <ErrorState failure={failureOf(preview.error)} onRetry={() => preview.refetch()} />;
+  const shown = preview.data;
+  if (!shown) return <SkeletonLines lines={8} label="Loading the preview" />;
+  if (shown.kind === "picture")
+    return <Picture mountId={mountId} entry={entry} mediaType={shown.media_type} />;
+  if (shown.kind !== "text")
+    return (
+      <EmptyState title={shown.kind === "empty" ? "The file is empty" : "No preview"}>
+        {shown.kind === "empty"
+          ? "It has no content: 0 bytes."
+          : "It is neither text nor a picture. Download it to open it with what made it."}
+      </EmptyState>
+    );
+  return (
+    <div className="relative">
+      {shown.truncated && (
+        <Notice tone="info" className="mb-3">
+          This is the beginning of the file. Download it to have all of it.
+        </Notice>
+      )}
+      <div className="absolute right-2 mt-1">
+        <CopyButton text={shown.text ?? ""} label="Copy the text" />
+      </div>
+      <pre
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls is reached by keys
+        tabIndex={0}
+        className="scroll-thin max-h-[60vh] overflow-auto rounded-md border border-line bg-sunken p-3 pr-12 font-mono text-xs leading-5 break-words whitespace-pre-wrap text-ink"
+      >
+        {shown.text}
+      </pre>
+    </div>
   );
 }
 

@@ -123,7 +123,7 @@ export function MountsList() {
             key: "actions",
             title: "Actions",
             hideTitle: true,
-            width: "w-20 @4xl:w-44",
+            width: "w-26 @4xl:w-48",
             align: "right",
             cell: (mount) => (
               <span className="inline-flex gap-0.5">

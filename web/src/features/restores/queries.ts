@@ -84,3 +84,38 @@ export function previewQuery(mountId: string, place: Place) {
     refetchOnWindowFocus: false,
   };
 }
+
+/** A path in the restore points of a VM, the newest first. Each costs the opening of a point. */
+export function versionsQuery(vmId: string, place: Place) {
+  return {
+    queryKey: ["files", "versions", vmId, keyOf(place)],
+    queryFn: ({ pageParam }: { pageParam: string | undefined }) =>
+      take(
+        api.GET("/api/v1/files/versions", {
+          params: {
+            query: { vm_id: vmId, ...queryOf(place), limit: 10, cursor: pageParam ?? null },
+          },
+        }),
+      ),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (last: Schemas["FileVersions"]) => last.next_cursor ?? undefined,
+    staleTime: 5 * 60_000,
+    refetchOnWindowFocus: false,
+  };
+}
+
+export function diffQuery(place: Place, left: string, right: string) {
+  return {
+    queryKey: ["files", "diff", keyOf(place), left, right],
+    queryFn: () =>
+      take(
+        api.GET("/api/v1/files/diff", {
+          params: {
+            query: { ...queryOf(place), left_backup_id: left, right_backup_id: right },
+          },
+        }),
+      ),
+    staleTime: Number.POSITIVE_INFINITY,
+    refetchOnWindowFocus: false,
+  };
+}

@@ -195,6 +195,8 @@ function useDiskKeys(job: BackupJob): string[] {
 }
 
 export function defaultOutput(vmName: string, disk: string, format: string): string {
-  const safe = `${vmName}-${disk}`.replaceAll(/[^A-Za-z0-9._-]/g, "_");
+  const base = disk.replace(/\.(raw|img|qcow2|vmdk)$/i, "");
+  const name = base.startsWith(vmName) ? base : `${vmName}-${base}`;
+  const safe = name.replaceAll(/[^A-Za-z0-9._-]/g, "_");
   return `/var/lib/holdfast/restores/${safe}.${format === "raw" ? "img" : format}`;
 }

@@ -7,7 +7,7 @@ import type { Schemas } from "@/api-client";
 import { isFinal, samplesOf, useProgress, withProgress } from "@/features/live/progress";
 import { Card } from "@/ui/card";
 import { cx } from "@/ui/class-names";
-import { words } from "@/ui/format";
+import { sentence } from "@/ui/format";
 import { type Part, PartsBar, Progress } from "@/ui/progress";
 import { Notice, Skeleton } from "@/ui/states";
 import { Ago, Bytes, Duration, Missing, Rate, useTick } from "@/ui/values";
@@ -55,9 +55,9 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
         number
       />
       {run.queue_reason && run.state === "pending" && (
-        <p className="mt-2 text-sm text-ink-2">{words(run.queue_reason)}</p>
+        <p className="mt-2 text-sm text-ink-2">{sentence(run.queue_reason)}</p>
       )}
-      <dl className="mt-4 grid grid-cols-2 gap-x-4 gap-y-3 sm:grid-cols-3 lg:grid-cols-6">
+      <dl className="mt-4 grid grid-cols-2 gap-x-4 gap-y-3 sm:grid-cols-3 xl:grid-cols-6">
         <Figure name={active ? "Processed" : "Processed in all"}>
           <Bytes value={run.bytes_done} />
           {run.bytes_total > 0 && (
@@ -70,9 +70,11 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
         <Figure name={active ? "Speed" : "Average speed"}>
           <Rate value={active ? run.throughput_bps || null : averageOf(run)} />
         </Figure>
-        <Figure name="Time left">
-          {run.state === "running" ? <Duration seconds={run.eta_seconds} /> : <Missing />}
-        </Figure>
+        {active && (
+          <Figure name="Time left">
+            {run.state === "running" ? <Duration seconds={run.eta_seconds} /> : <Missing />}
+          </Figure>
+        )}
         <Figure name={active ? "Running for" : "Took"}>
           <Elapsed run={run} />
         </Figure>
@@ -199,10 +201,10 @@ export function RunFailure({
     <Notice
       tone={again ? "warn" : "bad"}
       icon={HiExclamation}
-      title={again ? `Attempt ${run.attempt} failed` : run.error_message}
+      title={again ? `Attempt ${run.attempt} failed` : sentence(run.error_message)}
       action={action}
     >
-      {again && <p>{run.error_message}</p>}
+      {again && <p>{sentence(run.error_message)}</p>}
       {run.error_hint && <p>{run.error_hint}</p>}
       {again && run.not_before && (
         <p>

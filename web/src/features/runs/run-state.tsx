@@ -3,7 +3,7 @@
 import type { Schemas } from "@/api-client";
 import { useLiveRun } from "@/features/live/progress";
 import { Badge, type Tone } from "@/ui/badge";
-import { duration, rate, words } from "@/ui/format";
+import { duration, rate, sentence, words } from "@/ui/format";
 import { Progress } from "@/ui/progress";
 import { Bytes, Duration, Rate } from "@/ui/values";
 
@@ -67,14 +67,14 @@ export function RunProgressLine({ run: given }: { run: RunBrief }) {
       ? ""
       : `${duration(run.eta_seconds)} left`;
   return (
-    <div className="min-w-0" title={[words(run.phase), speed, left].filter(Boolean).join(" · ")}>
+    <div className="min-w-0" title={[sentence(run.phase), speed, left].filter(Boolean).join(" · ")}>
       <Progress
         value={run.progress_percent}
         label={`${kindWords(run.kind)} of ${run.vm_name}`}
         number
       />
       <div className="truncate text-2xs leading-4 tabular-nums text-ink-3">
-        {[speed || words(run.phase), left].filter(Boolean).join(" · ")}
+        {[speed || sentence(run.phase), left].filter(Boolean).join(" · ")}
       </div>
     </div>
   );
@@ -96,7 +96,7 @@ export function LiveRun({
       <div className="mb-2 flex items-center justify-between gap-2">
         <span className="truncate font-medium">
           {kindWords(run.kind)}
-          {run.phase && <span className="font-normal text-ink-3"> · {words(run.phase)}</span>}
+          {run.phase && <span className="font-normal text-ink-3"> · {sentence(run.phase)}</span>}
         </span>
         <RunBadge state={run.state} />
       </div>

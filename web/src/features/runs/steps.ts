@@ -1,4 +1,4 @@
-import { words } from "@/ui/format";
+import { sentence } from "@/ui/format";
 import type { RunInfo } from "./queries";
 
 type StepState = "done" | "now" | "todo" | "failed";
@@ -26,7 +26,7 @@ export function stepsOf(
     else if (run.phase === "committing") place = 3;
   }
   return names.map((name, index) => ({
-    name: index === place && index > 0 && index < last && run.phase ? words(run.phase) : name,
+    name: index === place && index > 0 && index < last && run.phase ? sentence(run.phase) : name,
     state: index < place ? "done" : index === place ? "now" : "todo",
   }));
 }

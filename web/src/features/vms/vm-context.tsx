@@ -136,9 +136,13 @@ export function VmContext({ id }: { id: string }) {
             ["Platform", it.platform_name || "–"],
             [
               "CPU, memory",
-              <span key="cpu">
-                {it.vcpus} vCPU, <Bytes value={it.memory_bytes} />
-              </span>,
+              it.vcpus > 0 ? (
+                <span key="cpu">
+                  {it.vcpus} vCPU, <Bytes value={it.memory_bytes} />
+                </span>
+              ) : (
+                "–"
+              ),
             ],
             [
               "Disks",

@@ -182,8 +182,8 @@ function OverviewTab({ vm }: { vm: VmDetail }) {
         <Facts
           items={[
             ["Power", <PowerStatus key="p" power={vm.power} />],
-            ["Processors", `${vm.vcpus} vCPU`],
-            ["Memory", <Bytes key="m" value={vm.memory_bytes} />],
+            ["Processors", vm.vcpus > 0 ? `${vm.vcpus} vCPU` : "–"],
+            ["Memory", <Bytes key="m" value={vm.memory_bytes || null} />],
             [
               "Disks",
               <span key="d">

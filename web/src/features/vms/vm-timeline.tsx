@@ -7,7 +7,7 @@ import { failureOf, type Schemas } from "@/api-client";
 import { Badge } from "@/ui/badge";
 import { Card } from "@/ui/card";
 import { cx } from "@/ui/class-names";
-import { exactTime, plural, shortDate, words } from "@/ui/format";
+import { exactTime, plural, shortDate, shortTime, words } from "@/ui/format";
 import { DataTable } from "@/ui/table";
 import { Ago, Bytes, Moment } from "@/ui/values";
 import { timelineQuery, type VmDetail } from "./queries";
@@ -139,7 +139,7 @@ function Strip({ timeline, onOpen }: { timeline: Timeline; onOpen: (id: string) 
   const last = Math.max(...marks.map((mark) => mark.at));
   const span = Math.max(last - first, 3_600_000);
   const place = (at: number) => 1 + (98 * (at - first)) / span;
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => first + share * span);
+  const ticks = [0, 0.5, 1].map((share) => first + share * span);
   return (
     <Card>
       <div className="relative h-12">
@@ -178,7 +178,7 @@ function Strip({ timeline, onOpen }: { timeline: Timeline; onOpen: (id: string) 
             )}
             style={{ left: `${place(at)}%` }}
           >
-            {shortDate(new Date(at))}
+            {span < 2 * 86_400_000 ? shortTime(new Date(at)) : shortDate(new Date(at))}
           </span>
         ))}
       </div>
