@@ -14,17 +14,8 @@ from pathlib import Path
 
 from holdfast.api.secrets import RepositorySecret, Sealer, repository_secret, store_options
 from holdfast.catalog.models import Repository as RepositoryRow
-from holdfast.core.errors import HoldfastError
-from holdfast.repository import Repository, StoreOptions, open_store
-
-
-@dataclass(kw_only=True, eq=False)
-class WrongRepository(HoldfastError):
-    code = "wrong_repository"
-    template = "at {location} is another repository ({found}) than the one that was added"
-    hint = "Mount the right storage there, or add what is there as a repository of its own"
-    location: str
-    found: str
+from holdfast.catalog.repository_secrets import open_added
+from holdfast.repository import Repository, StoreOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +49,7 @@ class OpenedRepositories:
 
     def open_anew(self, row: RepositoryRow) -> Repository:
         """One that nobody else uses. Raises what `get` raises."""
-        options, secret = self.options(row)
-        opened = Repository.open(open_store(row.location, options), secret.credential)
-        if opened.id != row.id:
-            raise WrongRepository(location=row.location, found=opened.id)
-        return opened
+        return open_added(row, repository_secret(self._sealer, row), self._cache_root)
 
     def options(self, row: RepositoryRow) -> tuple[StoreOptions, RepositorySecret]:
         """What opens the repository, for handing to a mover through a pipe."""

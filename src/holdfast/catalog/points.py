@@ -47,6 +47,7 @@ def refresh_points(
         )
     }
     touched: set[str] = set()
+    newest: dict[str, StoredPoint] = {}
     added = logical = total = 0
     seen: set[str] = set()
     for point in stored:
@@ -60,6 +61,8 @@ def refresh_points(
             touched.add(row.vm_id or "")
         elif (row.held, row.suspect) != (point.held, point.suspect):
             row.held, row.suspect = point.held, point.suspect
+        if row.vm_id:
+            newest[row.vm_id] = _later(newest.get(row.vm_id), point)
     gone = [row for row in known.values() if row.id not in seen]
     for row in gone:
         touched.add(row.vm_id or "")
@@ -67,6 +70,10 @@ def refresh_points(
     _hide_runs_of(session, repository.id, [row.id for row in gone], clock)
     session.flush()
     renew_summaries(session, touched - {""})
+    for vm_id in touched & newest.keys():
+        vm = session.get(VirtualMachine, vm_id)
+        if vm is not None and vm.last_backup_at == newest[vm_id].manifest.captured_at:
+            _describe(vm, newest[vm_id])
     repository.logical_bytes, repository.backup_count = logical, total
     return Refreshed(added=added, removed=len(gone), total=total)
 
@@ -208,7 +215,8 @@ def _add_point(
 
 
 def _vm_of(session: Session, point: StoredPoint, clock: Clock) -> VirtualMachine:
-    """The VM of a point; one that was never added is known by its backups from here on."""
+    """The VM of a point; one that was never added is known by its backups from here on: see
+    `_describe`."""
     recorded = point.manifest.vm
     vm = session.scalar(
         select(VirtualMachine).where(
@@ -218,20 +226,12 @@ def _vm_of(session: Session, point: StoredPoint, clock: Clock) -> VirtualMachine
     )
     if vm is not None:
         return vm
-    details = recorded.details
     vm = VirtualMachine(
         id=str(uuid7(clock)),
         platform_id=None,
         platform_identity=recorded.platform,
         platform_vm_id=recorded.id,
-        name=recorded.name,
         power="unknown",
-        firmware=str(details.get("firmware", "")),
-        vcpus=int(details.get("vcpus", 0)),
-        memory_bytes=int(details.get("memory_bytes", 0)),
-        size_bytes=point.manifest.size_bytes,
-        disks=[],
-        networks=[],
         present=False,
         managed=False,
         added_at=clock.now(),
@@ -239,9 +239,44 @@ def _vm_of(session: Session, point: StoredPoint, clock: Clock) -> VirtualMachine
         stored_bytes=0,
         last_run_state="",
     )
+    _describe(vm, point)
     session.add(vm)
     session.flush()
     return vm
+
+
+def _describe(vm: VirtualMachine, point: StoredPoint) -> None:
+    """What a VM that no platform has shown yet was like when this point was taken."""
+    if vm.seen_at is not None:
+        return
+    details = point.manifest.vm.details
+    vm.name = point.manifest.vm.name
+    vm.firmware = str(details.get("firmware", ""))
+    vm.vcpus = int(details.get("vcpus", 0))
+    vm.memory_bytes = int(details.get("memory_bytes", 0))
+    vm.size_bytes = point.manifest.size_bytes
+    vm.networks = [
+        {name: str(nic.get(name, "")) for name in ("mac", "network", "model")}
+        for nic in details.get("networks", [])
+    ]
+    vm.disks = [
+        {
+            "key": disk.key,
+            "size_bytes": disk.size_bytes,
+            "format": disk.format,
+            "path": "",
+            "included": True,
+            "excluded_reason": "",
+            "tracks_changes": False,
+        }
+        for disk in point.manifest.disks
+    ]
+
+
+def _later(known: StoredPoint | None, point: StoredPoint) -> StoredPoint:
+    if known is None or known.manifest.captured_at <= point.manifest.captured_at:
+        return point
+    return known
 
 
 def _run_of(

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, cast
 
 from holdfast.catalog.models import Repository
 from holdfast.core.errors import HoldfastError
 from holdfast.repository import Credential
+from holdfast.repository import Repository as OpenedRepository
 from holdfast.repository.opening import RepositoryAccess, credential_of
 
 
@@ -27,6 +29,15 @@ class SecretMissing(HoldfastError):
     template = "the secret of {what} is not stored"
     hint = "Enter it again in the settings of {what}"
     what: str
+
+
+@dataclass(kw_only=True, eq=False)
+class WrongRepository(HoldfastError):
+    code = "wrong_repository"
+    template = "at {location} is another repository ({found}) than the one that was added"
+    hint = "Mount the right storage there, or add what is there as a repository of its own"
+    location: str
+    found: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +80,12 @@ def repository_access(row: Repository, secret: RepositorySecret) -> RepositoryAc
         passphrase=secret.passphrase,
         s3_secret_key=secret.s3_secret_key,
     )
+
+
+def open_added(row: Repository, secret: RepositorySecret, cache_root: Path) -> OpenedRepository:
+    """The repository of the row and no other. Raises what `Repository.open` raises,
+    WrongRepository."""
+    opened = repository_access(row, secret).open(cache_root)
+    if opened.id != row.id:
+        raise WrongRepository(location=row.location, found=opened.id)
+    return opened

@@ -57,6 +57,7 @@ class Commands(LazyGroup):
         "token": f"{_AT}.token:app",
         "user": f"{_AT}.user:app",
         "api": f"{_AT}.api:api",
+        "catalogue": f"{_AT}.catalogue:app",
         "sealing": f"{_AT}.sealing:app",
         "demo": f"{_AT}.demo:demo",
     }

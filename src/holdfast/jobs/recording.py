@@ -1,5 +1,6 @@
 """What the catalogue learns from a run that has ended: its new restore point, the points it
-deleted, and the repository's figures. Enter at `Recorder`.
+deleted, and the repository's figures. Enter at `Recorder`; `Recorder.refresh` reads a repository
+whole.
 
 The repository is asked, never the run believed: what is listed is what is there.
 """
@@ -7,6 +8,7 @@ The repository is asked, never the run believed: what is listed is what is there
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from holdfast.catalog import repositories
@@ -14,9 +16,10 @@ from holdfast.catalog.database import Database
 from holdfast.catalog.models import Repository as RepositoryRow
 from holdfast.catalog.models import Run
 from holdfast.catalog.notices import announce
-from holdfast.catalog.points import record_point, refresh_points, renew_summaries
-from holdfast.catalog.repository_secrets import repository_access
+from holdfast.catalog.points import Refreshed, record_point, refresh_points, renew_summaries
+from holdfast.catalog.repository_secrets import open_added
 from holdfast.core.clock import Clock
+from holdfast.core.errors import HoldfastError
 from holdfast.jobs.secrets import SecretSource
 from holdfast.policy.run_states import RunKind, RunState
 from holdfast.repository import Repository, is_s3_url
@@ -42,7 +45,7 @@ class Recorder:
         if run.kind in _CHECKS:
             self._record_check(run, completed)
         elif completed and run.kind == RunKind.COPY.value:
-            self._refresh(str(run.request.get("to_repository_id")))
+            self.refresh(str(run.request.get("to_repository_id")))
         elif completed and run.kind in _MEASURED and run.repository_id:
             self._record(run, run.repository_id)
         if run.kind == RunKind.BACKUP.value and run.vm_id:
@@ -52,7 +55,7 @@ class Recorder:
 
     def _record(self, run: Run, repository_id: str) -> None:
         if run.kind in _DELETES:
-            self._refresh(repository_id)
+            self.refresh(repository_id)
             return
         opened = self._open(repository_id)
         if opened is None:
@@ -76,18 +79,22 @@ class Recorder:
             )
             announce(session, "repository", repository_id, "changed", clock=self._clock)
 
-    def _refresh(self, repository_id: str) -> None:
-        """All points anew: some are gone, or came from elsewhere."""
+    def refresh(
+        self, repository_id: str, on_damage: Callable[[HoldfastError], None] | None = None
+    ) -> Refreshed | None:
+        """All points anew: some are gone, or came from elsewhere. `on_damage` hears of points that
+        cannot be read. None when the repository is not in the catalogue. Raises what opening
+        raises, SecretMissing, WrongRepository."""
         opened = self._open(repository_id)
         if opened is None:
-            return
-        points, used = opened.points(), _used_bytes(opened)
+            return None
+        points, used = opened.points(on_damage), _used_bytes(opened)
         total, available = _space(opened.location)
         with self._database.writing() as session:
             row = session.get(RepositoryRow, repository_id)
             if row is None:
-                return
-            refresh_points(session, row, points, self._clock)
+                return None
+            done = refresh_points(session, row, points, self._clock)
             repositories.record_storage(
                 session,
                 row,
@@ -97,6 +104,7 @@ class Recorder:
                 clock=self._clock,
             )
             announce(session, "repository", repository_id, "changed", clock=self._clock)
+        return done
 
     def _record_check(self, run: Run, completed: bool) -> None:
         damaged = run.error_code == "damage_found"
@@ -116,7 +124,7 @@ class Recorder:
             if row is None:
                 return None
             session.expunge(row)
-        return repository_access(row, self._secrets.repository(row)).open(self._cache_root)
+        return open_added(row, self._secrets.repository(row), self._cache_root)
 
 
 def _used_bytes(repository: Repository) -> int:

@@ -10,7 +10,6 @@ from sqlalchemy import select
 
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
-from holdfast.api.opened_repositories import WrongRepository
 from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.repository_access import (
     checked_target,
@@ -36,6 +35,7 @@ from holdfast.catalog.audit import record
 from holdfast.catalog.errors import StillUsed
 from holdfast.catalog.models import Repository, Run
 from holdfast.catalog.notices import announce
+from holdfast.catalog.repository_secrets import WrongRepository
 from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Permission
 from holdfast.repository import is_s3_url
