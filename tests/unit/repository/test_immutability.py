@@ -284,6 +284,24 @@ def test_a_removed_key_slot_goes_when_its_lock_has_ended() -> None:
     assert store.locked_until(f"keys/{slot}") == before
 
 
+def test_a_damaged_copy_of_a_data_key_waits_for_its_lock_and_is_in_nobodys_way() -> None:
+    store = MemoryStore()
+    repository, _ = Repository.create(store, CREDENTIAL, immutability=RULE)
+    with repository.begin_maintenance():
+        repository.data_keys.rotate()
+    copies = [info.key for info in store.list("datakeys/")]
+    assert len(copies) == 2
+    assert all(store.locked_until(key) for key in copies)
+    assert set(copies) <= set(repository.locks.roots())
+    store._objects[copies[0]] = (b"junk", store.now())
+    again = Repository.open(store, CREDENTIAL)
+    with again.begin_maintenance():
+        assert again.data_keys.renew_copies() == []
+        assert again.data_keys.rotate() == 2
+    assert [bad.key for bad in again.data_keys.damage()] == copies[:1]
+    assert not again.data_keys.damage()[0].is_lost
+
+
 def test_a_rule_of_no_days_locks_nothing_new(world: World) -> None:
     world.open(world.store).locks.put_rule(Immutability(days=0))
     point = _back_up(world, "vm-b", OTHER, world.store)
