@@ -23,6 +23,7 @@ from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.policy.access import VmScope
 from holdfast.policy.run_states import RunKind, RunState
 from holdfast.repository import (
+    LocalStore,
     Repository,
     StoreOptions,
     is_s3_url,
@@ -31,6 +32,7 @@ from holdfast.repository import (
     read_config,
 )
 from holdfast.repository.errors import NotARepository
+from holdfast.repository.format.immutability import Immutability
 from holdfast.repository.store.store import ObjectStore
 
 
@@ -129,14 +131,23 @@ def _try_empty(target: Target, context: ServiceContext) -> RepositoryTest:
 
 
 def create_or_open(
-    target: Target, mode: str, secret: RepositorySecret, context: ServiceContext
+    target: Target,
+    mode: str,
+    secret: RepositorySecret,
+    context: ServiceContext,
+    *,
+    immutable_days: int = 0,
 ) -> tuple[Repository, str | None]:
     """The repository, and its recovery kit when it was made now. Raises what creating or opening
     raises; a repository that was made stays when what follows fails, and can be added by `open`."""
     credential = credential_of(secret.passphrase)
     if mode == "create":
         store: ObjectStore = new_store(target.location, target.options(context))
-        return Repository.create(store, credential)
+        rule = Immutability(days=immutable_days) if immutable_days else None
+        made = Repository.create(store, credential, immutability=rule)
+        if isinstance(store, LocalStore):
+            store.keep_reserve()
+        return made
     store = open_store(target.location, target.options(context))
     return Repository.open(store, credential), None
 

@@ -10,6 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from holdfast.backup.run import back_up_vm
+from holdfast.core.cancellation import CancelToken
+from holdfast.hypervisors.images.driver import ImagesDriver
+from holdfast.repository import Credential, LocalStore, Repository
+from tests.support.locks import lockable_folder
 from tests.support.place import PASSPHRASE, Place
 
 
@@ -63,6 +68,28 @@ def test_a_held_backup_is_not_deleted(stocked: Place) -> None:
     found = refused(stocked.client.delete(where), 409, "point_held")
     assert "audit of 2026" in found["detail"]
     assert len(list((stocked.repository / "points").iterdir())) == 2
+
+
+def test_an_immutable_backup_is_not_deleted(place: Place, tmp_path: Path) -> None:
+    with lockable_folder(tmp_path / "locks") as folder:
+        (place.images / "web.raw").write_bytes(b"x" * 4096)
+        location = str(folder / "repository")
+        body = {"name": "Locked", "location": location, "mode": "create", "immutable_days": 1}
+        made = place.post("/repositories", {**body, "passphrase": PASSPHRASE}, 201)
+        store = LocalStore(Path(location))
+        repository = Repository.open(store, Credential.passphrase(PASSPHRASE))
+        driver = ImagesDriver(place.images / "web.raw")
+        back_up_vm(
+            driver=driver, vm=driver.list_vms()[0], repository=repository, cancel=CancelToken()
+        )
+        place.post(f"/repositories/{made['id']}/refresh")
+        [backup] = place.get("/backup/list")["backups"]
+        shown = place.get(f"/backup/{backup['id']}")
+        assert shown["immutable_until"] and not shown["can_delete"]
+        assert "immutable until" in shown["cannot_delete_reason"]
+        refused(place.client.delete(f"/api/v1/backup/{backup['id']}"), 409, "object_locked")
+        assert place.get("/backup/list")["total"] == 1
+        assert len(list(Path(location, "points").iterdir())) == 1
 
 
 def test_a_repository_that_is_away(stocked: Place, tmp_path: Path) -> None:

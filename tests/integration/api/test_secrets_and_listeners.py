@@ -4,6 +4,8 @@ afterwards has one in it. The message of the run arrives."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Generator
 from contextlib import suppress
@@ -172,6 +174,51 @@ def _await(condition: Any, problem: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, problem
         time.sleep(0.05)
+
+
+@pytest.fixture
+def small_folder(tmp_path: Path) -> Generator[Path]:
+    """A file system of 24 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a tmpfs")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs"]
+    subprocess.run([*mount, folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_repository_is_said_in_words_and_holds_nothing_half_done(
+    small_folder: Path, service: RunningService, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "web.raw").write_bytes(np.random.default_rng(1).bytes(48 * MIB))
+    http = signed_in(service)
+    assert http.patch("/api/v1/settings", json={"retry_attempts": 0}).status_code == 200
+    platform = post(http, "/platforms", {"kind": "images", "name": "P", "path": str(images)})
+    ids = {"platform_vm_ids": [str(images / "web.raw")]}
+    post(http, f"/platforms/{platform['id']}/vms", ids)
+    place = {"location": str(small_folder / "repository"), "name": "R", "mode": "create"}
+    repository = post(http, "/repositories", {**place, "passphrase": PASSPHRASE})
+    body = {"vm_name": "web", "backup_type": "full", "repository_id": repository["id"]}
+    job = post(http, "/backup/start", body)
+    deadline = time.monotonic() + DEADLINE_S
+    while job["status"] in {"pending", "running"}:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+        job = http.get(f"/api/v1/backup/{job['id']}").json()
+    assert (job["status"], job["error_code"]) == ("failed", "out_of_space"), job
+    assert "repository" in job["error_message"] and job["error_hint"] and job["can_retry"]
+    assert job["point_id"] is None and not list((small_folder / "repository/points").glob("*"))
+
+    def is_failing() -> bool:
+        return http.get("/api/v1/vms").json()["items"][0]["protection"] == "failing"
+
+    _await(is_failing, "the VM is not shown as failing")
 
 
 def test_the_watch_would_see_a_secret() -> None:

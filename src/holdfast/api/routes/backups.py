@@ -15,6 +15,7 @@ from holdfast.api.access import Caller, requires
 from holdfast.api.backups_shown import backup_jobs, cannot_delete
 from holdfast.api.chains import chains_of
 from holdfast.api.context import Context
+from holdfast.api.immutability import immutable_until, with_immutability
 from holdfast.api.paging import Page as PageQuery
 from holdfast.api.schemas.backups import (
     BackupChain,
@@ -123,10 +124,16 @@ def get_backup_chain(
 
 @router.get("/{backup_id}", dependencies=[requires(Permission.VIEW)])
 def get_backup(backup_id: BackupId, context: Context, caller: Caller) -> BackupJob:
+    """With the time until which its restore point is immutable, by the storage itself."""
     with context.database.reading() as session:
         run = find_backup(session, caller.scope(Permission.VIEW), backup_id)
         [job] = backup_jobs(session, [run])
-    return job
+        point = _point_of(session, run)
+        row = session.get(Repository, point.repository_id) if point else None
+        session.expunge_all()
+    if point is None or row is None:
+        return job
+    return with_immutability(job, immutable_until(context, row, point.id))
 
 
 @router.delete("/{backup_id}", status_code=204, dependencies=_DELETE)

@@ -79,7 +79,9 @@ def create_repository(
         raise InvalidInput(
             what="repository", problem=f"{taken} has this name or this location already"
         )
-    opened, kit = create_or_open(target, body.mode, secret, context)
+    opened, kit = create_or_open(
+        target, body.mode, secret, context, immutable_days=body.immutable_days
+    )
     with context.database.writing() as session:
         row = Repository(
             id=opened.id,

@@ -80,6 +80,7 @@ class BackupJob(Output):
     """Why the point must not be deleted; empty when it may."""
     suspect: str
     immutable_until: Time | None = None
+    """Nobody deletes the point before; only in the answer for one backup, not in lists."""
     notes: list[str]
     error_code: str | None = None
     error_hint: str | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from holdfast.api.schemas.common import Id, Input, Name, Output, Tag, Time
+from holdfast.repository.format.immutability import MAX_DAYS
 
 RepositoryKind = Literal["local", "s3"]
 
@@ -32,6 +33,9 @@ class RepositoryCreate(RepositoryTarget):
     mode: Literal["create", "open"]
     """`create` makes a new one; `open` adds one that is there."""
     passphrase: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+    immutable_days: Annotated[int, Field(ge=0, le=MAX_DAYS)] = 0
+    """For `create`: nobody can delete a point for so many days. Needs a bucket with Object Lock, or
+    a local file system of Linux and root."""
 
 
 class RepositoryUpdate(Input):
