@@ -187,7 +187,7 @@ class Farm:
             return run
 
     def await_run(
-        self, run_id: str, until: Callable[[Run], bool] | None = None, timeout_s: float = 30.0
+        self, run_id: str, until: Callable[[Run], bool] | None = None, timeout_s: float = 120.0
     ) -> Run:
         """Wait until the run has ended, or for what `until` says."""
         wanted = until or (lambda run: run.state in FINAL)
@@ -200,14 +200,14 @@ class Farm:
             assert time.monotonic() < deadline, f"run {run_id} stays {shown}"
             time.sleep(0.02)
 
-    def await_hanging_mover(self, timeout_s: float = 30.0) -> None:
+    def await_hanging_mover(self, timeout_s: float = 120.0) -> None:
         """Until a mover of a worker in this process hangs at a failpoint: waits in pause(2)."""
         deadline = time.monotonic() + timeout_s
         while not any(is_paused(pid) for pid in children_of(os.getpid())):
             assert time.monotonic() < deadline, "no mover hangs"
             time.sleep(0.02)
 
-    def await_stopped_mover(self, worker_pid: int | None = None, timeout_s: float = 30.0) -> int:
+    def await_stopped_mover(self, worker_pid: int | None = None, timeout_s: float = 120.0) -> int:
         """Until a mover stopped itself at a failpoint; its process id. SIGCONT lets it go on."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -217,7 +217,7 @@ class Farm:
             assert time.monotonic() < deadline, "no mover stops"
             time.sleep(0.02)
 
-    def await_log(self, run_id: str, text: str, timeout_s: float = 30.0) -> None:
+    def await_log(self, run_id: str, text: str, timeout_s: float = 120.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not any(text in line for line in self.log_of(run_id)):
             assert time.monotonic() < deadline, self.log_of(run_id)

@@ -1,11 +1,12 @@
 """Named places between two steps whose order matters, where a test can make a process die, fail,
-hang or stop. Off unless armed; an unarmed failpoint costs one dictionary look-up."""
+hang, stop or go slowly. Off unless armed; an unarmed failpoint costs one dictionary look-up."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from enum import Enum
 
 from holdfast.core.errors import InjectedFault
@@ -17,6 +18,8 @@ class FaultKind(Enum):
     HANG = "hang"
     STOP = "stop"
     """All threads, until SIGCONT; then on as if nothing had been."""
+    SLOW = "slow"
+    """Half a second at every hit."""
 
 
 FAILPOINTS: frozenset[str] = frozenset(
@@ -56,6 +59,7 @@ FAILPOINTS: frozenset[str] = frozenset(
 )
 """Every failpoint there is; `failpoint` refuses other names, so a test can enumerate them."""
 
+_SLOW_S = 0.5
 _armed: dict[str, tuple[FaultKind, int]] = {}
 _lock = threading.Lock()
 
@@ -91,7 +95,11 @@ def failpoint(name: str) -> None:
         if remaining > 1:
             _armed[name] = (kind, remaining - 1)
             return
-        del _armed[name]
+        if kind is not FaultKind.SLOW:
+            del _armed[name]
+    if kind is FaultKind.SLOW:
+        time.sleep(_SLOW_S)
+        return
     if kind is FaultKind.KILL:
         os.kill(os.getpid(), signal.SIGKILL)
     if kind is FaultKind.STOP:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -21,6 +20,7 @@ from holdfast.catalog.models import Run, VirtualMachine, VmTag
 from holdfast.catalog.notices import announce
 from holdfast.core.clock import SystemClock
 from holdfast.policy.access import Grant, Role
+from tests.support.live_events import Listener
 from tests.support.running_service import RunningService, base_environment, command, run_service
 from tests.support.service import everywhere, tagged
 
@@ -98,44 +98,6 @@ def add_vm(database: Database, vm_id: str, tag: str) -> None:
         )
         session.flush()
         session.add(VmTag(vm_id=vm_id, tag=tag))
-
-
-class Listener:
-    """A Socket.IO client that keeps what it hears."""
-
-    def __init__(self, service: RunningService, token: str, transport: str = "websocket") -> None:
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-        self.changed = threading.Condition()
-        self.ended = threading.Event()
-        self.client = socketio.Client(
-            reconnection=False, websocket_extra_options={"suppress_origin": True}
-        )
-        self.client.on("*", self._hear)
-        self.client.on("disconnect", lambda *_: self.ended.set())
-        self.client.connect(
-            service.url,
-            headers={"Authorization": f"Bearer {token}"},
-            transports=[transport],
-            wait_timeout=60,
-        )
-
-    def _hear(self, event: str, payload: dict[str, Any]) -> None:
-        with self.changed:
-            self.heard.append((event, payload))
-            self.changed.notify_all()
-
-    def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
-        def found() -> dict[str, Any] | None:
-            for name, payload in self.heard:
-                if name == event and all(payload[key] == fields[key] for key in fields):
-                    return payload
-            return None
-
-        with self.changed:
-            assert self.changed.wait_for(lambda: found() is not None, 60), self.heard
-            payload = found()
-        assert payload is not None
-        return payload
 
 
 def test_events_reach_who_may_see_the_vm(running: RunningService, database: Database) -> None:

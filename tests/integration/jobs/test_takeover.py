@@ -44,7 +44,7 @@ def ids_of_runs(farm: Farm) -> list[str]:
 def await_busy_worker(farm: Farm, workers: Mapping[str, WorkerProcess], dice: random.Random) -> str:
     """The name of a worker that has a run in its present life."""
     pids = {worker.process.pid: name for name, worker in workers.items()}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         with farm.database.reading() as session:
             busy = session.scalars(
