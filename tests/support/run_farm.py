@@ -315,7 +315,7 @@ class WorkerProcess:
         """In an orderly way; its exit status."""
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)
 
 
 _PAUSE = "34"

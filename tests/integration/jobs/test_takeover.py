@@ -145,8 +145,10 @@ class TestKilledWorkers:
         farm = Farm.create(tmp_path, database_url, size_bytes=64 * MIB)
         dead = farm.start_worker("dead", environment=stopping(), **QUICK)
         run_id = farm.submit_backup()
-        farm.await_stopped_mover(dead.process.pid)
-        dead.kill()
+        try:
+            farm.await_stopped_mover(dead.process.pid)
+        finally:
+            dead.kill()
         with farm.worker("survivor", stale_s=1.5):
             run = farm.await_run(run_id)
         assert (run.state, run.attempt) == ("completed", 2)
@@ -186,8 +188,12 @@ class TestStopAndStart:
         farm = Farm.create(tmp_path, database_url, size_bytes=96 * MIB)
         run_id = farm.submit_backup()
         worker = farm.start_worker("w", environment=stopping(), **QUICK)
-        farm.await_stopped_mover(worker.process.pid)
-        assert worker.stop() == 0
+        try:
+            farm.await_stopped_mover(worker.process.pid)
+            status = worker.stop()
+        finally:
+            worker.kill()
+        assert status == 0
         run = farm.run(run_id)
         assert (run.state, run.failures) == ("pending", 0)
         with farm.worker("w"):
