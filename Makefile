@@ -15,7 +15,7 @@ WEB_INSTALLED := web/.stamps/installed
 WEB_EXPORTED := web/.stamps/exported
 WEB_SOURCES := $(shell git ls-files --cached --others --exclude-standard web 2>/dev/null | grep -v '\.md$$')
 
-.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs openapi migration test restart-test crash-nightly mutants bench demo pictures clean
+.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs openapi migration test restart-test crash-nightly mutants bench load demo demo-stop pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -99,8 +99,14 @@ bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup (some 
 	packaging/system-packages.sh --bench
 	$(BIN)/python -m tests.benchmarks --rounds $(ROUNDS) $(BENCH_OPTIONS)
 
-demo: install ## Back up a real guest, change it, back it up again, give it back
+load: install ## A thousand queued runs, 200 clients of live events, and requests while four backups run
+	$(BIN)/python -m tests.load $(LOAD_OPTIONS)
+
+demo: dashboard ## Back up a real guest, change it, back it up again, give it back, start the service on it
 	$(BIN)/holdfast demo
+
+demo-stop: install ## Stop the demo's service and VMs and remove what the demo made
+	$(BIN)/holdfast demo --remove
 
 pictures: dashboard ## Take the pictures of the dashboard in docs/pictures anew
 	$(BIN)/python -m tests.web.pictures

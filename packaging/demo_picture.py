@@ -23,6 +23,7 @@ def main() -> int:
     output = io.StringIO()
     status = run_demo(
         lab_dir=default_lab_dir(),
+        listen=None,
         console=Console(file=output, width=_WIDTH, force_terminal=True, color_system="standard"),
     )
     lines = output.getvalue().splitlines()

@@ -74,3 +74,14 @@ class CommandFailed(HoldfastError):
     hint = "VM and repository were left as they are; run the command by itself to look further"
     command: str
     status: int
+
+
+@dataclass(kw_only=True, eq=False)
+class ServiceFailed(HoldfastError):
+    """The service did not start, or did not take what the demo told it."""
+
+    code = "demo_service_failed"
+    template = "the demo's service: {problem}"
+    hint = "Its log says more: {log}"
+    problem: str
+    log: str

@@ -87,6 +87,16 @@ class Lab:
         return self.folder / "recovery-kit.txt"
 
     @property
+    def service_folder(self) -> Path:
+        """State and log of the service that the demo leaves running."""
+        return self.folder / "service"
+
+    @property
+    def scratch_folder(self) -> Path:
+        """For backups by that service: QEMU's user must be able to pass through."""
+        return self.folder / "scratch"
+
+    @property
     def acceleration_file(self) -> Path:
         return self.folder / "acceleration.json"
 

@@ -24,6 +24,7 @@ from holdfast.cli.demo.initramfs import DATA_MOUNT, FILES_MOUNT
 from holdfast.cli.demo.lab import VM_NAME, Lab, default_lab_dir
 from holdfast.cli.demo.libvirt_service import SYSTEM_URI, ensure_libvirtd
 from holdfast.cli.demo.screen import Measured, Screen
+from holdfast.cli.demo.service import DEFAULT_LISTEN, DemoService, start_service, stop_service
 from holdfast.core.clock import SystemClock
 from holdfast.core.errors import Category, HoldfastError
 from holdfast.core.units import MIB, format_duration
@@ -39,12 +40,19 @@ _NEW_PLAN = contents.PLAN_TEXT + "4. Back it up\n"
 _DATA_VOLUME, _FILES_VOLUME = "/vda1", "/vdb"
 
 
-def run_demo(*, lab_dir: Path, console: Console, vm_name: str = VM_NAME) -> int:
+def run_demo(
+    *,
+    lab_dir: Path,
+    console: Console,
+    vm_name: str = VM_NAME,
+    listen: str | None = DEFAULT_LISTEN,
+) -> int:
     """Run every step. The exit status: 0 only if every comparison held.
 
-    What was made stays for exploring: the VMs, the repository, the fetched files.
+    What was made stays for exploring: the VMs, the repository, the fetched files, and the service,
+    unless `listen` is None.
     """
-    screen = Screen(console, SystemClock(), steps=_STEPS)
+    screen = Screen(console, SystemClock(), steps=_STEPS + (listen is not None))
     console.print("[bold]Holdfast demo[/]: a VM is backed up while it runs, and given back")
     look_further = [f"{_removal_command(lab_dir)}   # deletes {lab_dir} and the demo's VMs"]
     try:
@@ -54,7 +62,7 @@ def run_demo(*, lab_dir: Path, console: Console, vm_name: str = VM_NAME) -> int:
             f"holdfast points --repository {lab.repository}",
             f"virsh -c {SYSTEM_URI} console {lab.vm_name}",
         ]
-        _Demo(lab, screen).run()
+        service = _Demo(lab, screen, listen).run()
     except HoldfastError as error:
         screen.failed(error, look_further)
         is_integrity = error.category is Category.INTEGRITY
@@ -62,24 +70,41 @@ def run_demo(*, lab_dir: Path, console: Console, vm_name: str = VM_NAME) -> int:
     except KeyboardInterrupt:
         console.print("\nStopped. The next run starts afresh.")
         return EXIT_INTERRUPTED
+    if service is not None:
+        _show_service(console, service)
     console.print("\nEverything is still there to explore:")
     for line in look_further:
         console.print(f"   {line}", style="cyan", markup=False, highlight=False, soft_wrap=True)
     return EXIT_OK
 
 
+def _show_service(console: Console, service: DemoService) -> None:
+    lines = (
+        f"\nThe service runs on the demo's lab: {service.url}",
+        f"   Sign in as   {service.administrator}",
+        f"   Password     {service.password}",
+        "   The password is new with every demo; that of an earlier demo is gone with its service.",
+    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def remove_lab(*, lab_dir: Path, console: Console, vm_name: str = VM_NAME) -> int:
-    """Remove the demo's VMs and its folder, and nothing else."""
+    """Stop the demo's service, remove its VMs and its folder, and nothing else."""
     if not lab_dir.exists():
         console.print(f"There is no demo in {lab_dir}.", markup=False)
         return EXIT_OK
     try:
         ensure_libvirtd()
-        Lab(folder=lab_dir.absolute(), vm_name=vm_name).remove()
+        lab = Lab(folder=lab_dir.absolute(), vm_name=vm_name)
+        stop_service(lab)
+        lab.remove()
     except HoldfastError as error:
         console.print(f"Not removed: {error}", style="red", markup=False)
         return EXIT_FAILED
-    console.print(f"Removed {lab_dir} and the demo's VMs.", markup=False)
+    console.print(
+        f"Stopped the demo's service; removed {lab_dir} and the demo's VMs.", markup=False
+    )
     return EXIT_OK
 
 
@@ -91,8 +116,9 @@ def _removal_command(lab_dir: Path) -> str:
 class _Demo:
     """The steps in their order; each leaves what the next needs."""
 
-    def __init__(self, lab: Lab, screen: Screen) -> None:
+    def __init__(self, lab: Lab, screen: Screen, listen: str | None) -> None:
         self._lab = lab
+        self._listen = listen
         self._screen = screen
         self._clock = SystemClock()
         self._measured: list[Measured] = []
@@ -101,7 +127,7 @@ class _Demo:
             screen=screen, passphrase_file=lab.passphrase_file, repository=lab.repository
         )
 
-    def run(self) -> None:
+    def run(self) -> DemoService | None:
         started_s = self._clock.monotonic_s()
         guest, domain_type = self._prepare()
         self._start_guest(guest, domain_type)
@@ -113,11 +139,15 @@ class _Demo:
         self._fetch_from_both(full, second)
         self._restore(second)
         self._ask_restored(digest)
+        service = self._start_service(self._listen) if self._listen is not None else None
         self._screen.summary(self._measured, total_s=self._clock.monotonic_s() - started_s)
+        return service
 
     def _prepare(self) -> tuple[Guest, DomainType]:
         screen = self._screen
         with screen.step("Prepare a small real guest"):
+            if stop_service(self._lab):
+                screen.note("the service of the last demo was stopped")
             screen.note(f"lab folder: {self._lab.folder}; commands run: {holdfast_program()}")
             guest = build_guest(self._lab.guest_cache, lambda text: screen.note(f"making: {text}"))
             screen.note(f"guest: Linux {guest.kernel_release}, ext4 on GPT, XFS")
@@ -241,6 +271,18 @@ class _Demo:
                 expected=digest,
                 found=restored.tree_digest(),
             )
+
+    def _start_service(self, listen: str) -> DemoService:
+        lab, screen = self._lab, self._screen
+        with screen.step("Start the service on what was made"):
+            screen.command(["holdfast", "serve", "--listen", listen])
+            with self._timed("service started"):
+                service = start_service(lab, listen)
+            screen.compare("its catalogue has both backups", expected=2, found=service.backups)
+            names = sorted((lab.vm_name, lab.restored.vm_name))
+            screen.compare("it knows both VMs of this host", expected=names, found=[*service.vms])
+            screen.compare("its worker is ready for runs", expected=1, found=service.workers)
+        return service
 
     def _back_up(self, what: str, known: list[PointFacts]) -> PointFacts:
         """Run a backup; the point that it made."""
