@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from holdfast.core.units import MIB
 from tests.web.conftest import Look, signed_in_pages
-from tests.web.lab import LONG_NAME, ROOT, Lab, noise, open_lab, web_server, write_image
+from tests.web.lab import LONG_NAME, PASSPHRASE, ROOT, Lab, noise, open_lab, web_server, write_image
 
 FOLDER = ROOT / "docs" / "pictures"
 LOOKS = {
@@ -75,19 +75,39 @@ def _summary(page: Page) -> None:
         dialog.get_by_role("button", name="Next").click()
 
 
+def _discover(page: Page) -> None:
+    page.get_by_role("button", name="Discover", exact=True).click()
+    page.get_by_role("table").get_by_text("web-server").first.wait_for()
+
+
+def _progress(page: Page) -> None:
+    page.get_by_text("Where the time goes").first.wait_for(timeout=60_000)
+    page.wait_for_timeout(3000)  # for a few points of the graph
+
+
+def _alone(page: Page) -> None:
+    page.get_by_text("only here").first.wait_for(state="attached", timeout=60_000)
+
+
+def _running(page: Page) -> None:
+    page.get_by_text("Details").first.wait_for()
+    page.wait_for_timeout(4500)  # for a few points of the graphs
+
+
 SCENES = (
     Scene(name="dashboard", path="/?vm={vm}"),
-    Scene(name="discovery", path="/discovery"),
+    Scene(name="login", path="/login"),
+    Scene(name="discovery", path="/discovery", prepare=_discover),
     Scene(name="virtual-machines", path="/virtual-machines?vm={vm}"),
-    Scene(name="virtual-machine", path="/virtual-machines/{vm}"),
+    Scene(name="virtual-machine", path="/virtual-machines/{vm}?vm={vm}"),
     Scene(name="virtual-machine-backups", path="/virtual-machines/{vm}?tab=backups"),
     Scene(name="virtual-machine-runs", path="/virtual-machines/{vm}?tab=runs"),
     Scene(name="backups", path="/backups?vm={vm}"),
     Scene(name="start-backup", path="/backups", prepare=_start),
-    Scene(name="backup", path="/backups/{completed}"),
-    Scene(name="backup-running", path="/backups/{running}"),
+    Scene(name="backup", path="/backups/{completed}?vm={vm}"),
+    Scene(name="backup-running", path="/backups/{running}", prepare=_progress),
     Scene(name="backup-failed", path="/backups/{failed}"),
-    Scene(name="backup-chain", path="/backups/{completed}?tab=chain"),
+    Scene(name="backup-chain", path="/backups/{completed}?tab=chain", prepare=_alone),
     Scene(name="restore-points", path="/backups/restore?vm={vm}"),
     Scene(
         name="files",
@@ -103,7 +123,7 @@ SCENES = (
     ),
     Scene(name="restore-summary", path="/backups/{completed}?restore=disk", prepare=_summary),
     Scene(name="logs", path="/logs"),
-    Scene(name="monitoring", path="/monitoring"),
+    Scene(name="monitoring", path="/monitoring#{running}", prepare=_running),
     Scene(name="settings-platforms", path="/settings/platforms"),
     Scene(name="settings-repositories", path="/settings/repositories"),
     Scene(name="settings-users", path="/settings/users"),
@@ -128,6 +148,24 @@ def make_history(lab: Lab) -> dict[str, str]:
     lab.image("mail").rename(away)
     failed = lab.back_up("mail")
     away.rename(lab.image("mail"))
+    lab.post(
+        "/users",
+        {
+            "name": "grace",
+            "display_name": "Grace Hopper",
+            "password": PASSPHRASE,
+            "grants": [{"role": "restore-operator", "scope_kind": "tag", "scope_value": "web"}],
+        },
+    )
+    lab.post("/tokens", {"name": "nightly report", "grants": [{"role": "viewer"}]})
+    lab.post(
+        "/notifications",
+        {
+            "name": "On call",
+            "url": "ntfys://ntfy.sh/holdfast-on-call",
+            "events": ["backup_failed", "repository_offline", "integrity_problem"],
+        },
+    )
     mount = lab.post("/restore/mount", {"backup_id": completed["id"]})
     return {
         "vm": lab.vms["web-server"],
@@ -139,14 +177,18 @@ def make_history(lab: Lab) -> dict[str, str]:
 
 def start_a_long_one(lab: Lab) -> str:
     """A backup that takes a while: its id."""
-    with lab.image("build-runner").open("wb") as file:
-        for number in range(96):
-            file.write(noise(number, 16 * MIB))
+    image = lab.image("build-runner")
+    if image.stat().st_size < 64 * 16 * MIB:
+        with image.open("wb") as file:
+            for number in range(96):
+                file.write(noise(number, 16 * MIB))
     return lab.start("build-runner", "full")["id"]
 
 
-def take(scene: Scene, ids: dict[str, str], open_one: Callable[..., Page]) -> None:
+def take(scene: Scene, ids: dict[str, str], open_one: Callable[..., Page], lab: Lab) -> None:
     for look_name, look in LOOKS.items():
+        if "{running}" in scene.path:
+            ids["running"] = start_a_long_one(lab)
         path = scene.path.format(**ids)
         if look_name == "phone":
             path = path.replace(f"?vm={ids['vm']}", "")  # it would lie over the page
@@ -188,9 +230,12 @@ def main(parts: list[str]) -> None:
         )
         with signed_in_pages(browser, lab.service, lab.cookies) as open_one:
             for scene in wanted:
-                if "{running}" in scene.path:
-                    ids["running"] = start_a_long_one(lab)
-                take(scene, ids, open_one)
+                if scene.name != "login":
+                    take(scene, ids, open_one, lab)
+        with signed_in_pages(browser, lab.service, []) as open_one:
+            for scene in wanted:
+                if scene.name == "login":
+                    take(scene, ids, open_one, lab)
         browser.close()
     shrink()
 

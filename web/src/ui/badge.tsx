@@ -12,8 +12,8 @@ const TONES: Record<Tone, string> = {
   idle: "bg-sunken text-ink-2",
 };
 const DOTS: Record<Tone, string> = {
-  ok: "bg-ok",
-  warn: "bg-warn",
+  ok: "bg-ok-solid",
+  warn: "bg-warn-solid",
   bad: "bg-bad",
   run: "bg-accent",
   idle: "bg-ink-3",

@@ -4,9 +4,9 @@ import { percent } from "./format";
 
 const BARS: Record<Tone, string> = {
   run: "bg-accent-solid",
-  ok: "bg-ok",
+  ok: "bg-ok-solid",
   bad: "bg-bad-solid",
-  warn: "bg-warn",
+  warn: "bg-warn-solid",
   idle: "bg-line-strong",
 };
 

@@ -13,6 +13,12 @@ import { useUrlState } from "@/ui/url-state";
 import { Ago, Bytes, Moment } from "@/ui/values";
 import { type BackupChain, chainsQuery } from "./queries";
 
+const MEASURED_WITHIN = 15;
+
+function isUnmeasured(chain: BackupChain): boolean {
+  return chain.unique_bytes.some((bytes) => bytes === null);
+}
+
 /** How the points of a VM in one repository were captured, disk by disk. */
 export function ChainView({
   vmId,
@@ -23,7 +29,12 @@ export function ChainView({
   repositoryId: string;
   currentId?: string;
 }) {
-  const chains = useQuery(chainsQuery(vmId, repositoryId));
+  const chains = useQuery({
+    ...chainsQuery(vmId, repositoryId),
+    // What each point alone holds is measured once somebody looks: a few seconds later it is there.
+    refetchInterval: ({ state }) =>
+      state.dataUpdateCount < MEASURED_WITHIN && state.data?.some(isUnmeasured) ? 2000 : false,
+  });
   const { get, set } = useUrlState();
   if (chains.error && !chains.data)
     return (

@@ -243,7 +243,7 @@ function Results({
       from: "md",
       cell: (vm) => (
         <span className="tabular-nums">
-          {vm.vcpus} vCPU, {bytes(vm.memory_bytes)}
+          {vm.vcpus > 0 ? `${vm.vcpus} vCPU, ${bytes(vm.memory_bytes)}` : "–"}
         </span>
       ),
     },

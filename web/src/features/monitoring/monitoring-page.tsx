@@ -376,8 +376,8 @@ function RunningRow({ run: given }: { run: Run }) {
               label="Where the time goes"
               parts={[
                 { name: "Source", value: split.source, className: "bg-accent-solid" },
-                { name: "Network", value: split.network, className: "bg-warn" },
-                { name: "CPU", value: split.cpu, className: "bg-ok" },
+                { name: "Network", value: split.network, className: "bg-ok-solid" },
+                { name: "CPU", value: split.cpu, className: "bg-warn-solid" },
                 { name: "Repository", value: split.repository, className: "bg-ink-3" },
               ].filter((part) => part.value > 0)}
             />

@@ -43,6 +43,7 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
   const run = useLiveRunInfo(given);
   const active = !isFinal(run.state);
   const samples = samplesOf(run);
+  const drawn = samples.length > 1 && samples.some(([, speed]) => speed > 0);
   return (
     <Card title="Progress" actions={<RunBadge state={run.state} />}>
       <Steps run={run} />
@@ -60,7 +61,7 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
       <dl className="mt-4 grid grid-cols-2 gap-x-4 gap-y-3 sm:grid-cols-3 xl:grid-cols-6">
         <Figure name={active ? "Processed" : "Processed in all"}>
           <Bytes value={run.bytes_done} />
-          {run.bytes_total > 0 && (
+          {active && run.bytes_total > 0 && (
             <span className="text-xs text-ink-3">
               {" of "}
               <Bytes value={run.bytes_total} />
@@ -85,13 +86,13 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
           <Bytes value={run.bytes_stored} />
         </Figure>
       </dl>
-      {(samples.length > 1 || active) && (
+      {(drawn || active) && (
         <section className="mt-5">
           <h3 className="mb-2 text-xs font-medium text-ink-3">Throughput</h3>
-          {samples.length > 1 ? (
+          {drawn ? (
             <ThroughputChart samples={samples} />
           ) : (
-            <p className="text-sm text-ink-3">The graph begins with the second measurement.</p>
+            <p className="text-sm text-ink-3">The graph begins when bytes move.</p>
           )}
         </section>
       )}
@@ -162,8 +163,8 @@ function Steps({ run }: { run: RunInfo }) {
 
 const PARTS: Array<[keyof Schemas["Bottleneck"], string, string, string]> = [
   ["source", "Source", "bg-accent-solid", "Waiting for the hypervisor's disks"],
-  ["network", "Network", "bg-ok", "Waiting for the network"],
-  ["cpu", "CPU", "bg-warn", "Hashing, compressing, sealing"],
+  ["network", "Network", "bg-ok-solid", "Waiting for the network"],
+  ["cpu", "CPU", "bg-warn-solid", "Hashing, compressing, sealing"],
   ["repository", "Repository", "bg-ink-3", "Waiting for the repository's storage"],
 ];
 

@@ -2,7 +2,7 @@
 
 import Link from "next/link";
 import { usePathname } from "next/navigation";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useRef } from "react";
 import { cx } from "@/ui/class-names";
 import { Page, PageHeader } from "@/ui/page";
 
@@ -32,11 +32,20 @@ export function SettingsFrame({
   children: ReactNode;
 }) {
   const here = usePathname().split("/").at(-1);
+  const list = useRef<HTMLElement>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another place, another one in sight
+  useEffect(() => {
+    const shown = list.current?.querySelector<HTMLElement>("[aria-current]");
+    if (list.current && shown)
+      list.current.scrollLeft =
+        shown.offsetLeft - (list.current.clientWidth - shown.offsetWidth) / 2;
+  }, [here]);
   return (
     <Page>
       <nav
+        ref={list}
         aria-label="Settings"
-        className="scroll-thin -mx-4 overflow-x-auto border-b border-line px-4 sm:-mx-6 sm:px-6"
+        className="scroll-thin relative -mx-4 overflow-x-auto border-b border-line px-4 sm:-mx-6 sm:px-6"
       >
         <ul className="flex gap-1">
           {PLACES.map(([key, label]) => (

@@ -74,6 +74,12 @@ export function VmContext({ id }: { id: string }) {
       {it.active_run && (
         <Part title="Now">
           <LiveRun run={it.active_run} />
+          <Link
+            href={`${it.active_run.kind === "backup" ? "/backups" : "/monitoring/runs"}/${encodeURIComponent(it.active_run.id)}?vm=${encodeURIComponent(it.id)}`}
+            className="mt-2 inline-block rounded text-xs text-accent hover:underline"
+          >
+            Details
+          </Link>
         </Part>
       )}
       {it.protection === "failing" && timeline.data?.failures[0]?.error_message && (

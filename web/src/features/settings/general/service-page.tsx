@@ -95,7 +95,7 @@ function ServiceForm({ settings }: { settings: Settings }) {
         if (!wrong) save.mutate(undefined);
       }}
     >
-      <div className="grid gap-4 sm:grid-cols-2">
+      <div className="grid items-end gap-4 sm:grid-cols-2">
         {FIELDS.map(([key, label, unit, low, high]) => (
           <TextField
             key={key}
