@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from tests.faults.maintenance_operations import MAINTENANCE
 from tests.faults.operations import OPERATIONS, Ground
 from tests.support.system_calls import require_strace
 
@@ -19,9 +20,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     trials = int(os.environ.get("HOLDFAST_TEST_KILLS", _DEFAULT_KILLS))
     if metafunc.function.__name__ == "test_a_call_that_fails":
         trials //= 3
-    whole = sum(operation.share for operation in OPERATIONS)
+    operations = (*OPERATIONS, *MAINTENANCE)
+    whole = sum(operation.share for operation in operations)
     values: list[object] = []
-    for operation in OPERATIONS:
+    for operation in operations:
         count = max(1, round(trials * operation.share / whole))
         values += [
             pytest.param(operation, (number, count), id=f"{operation.name}-{number}")

@@ -2,7 +2,7 @@
 
 An `Operation` knows how to lay out the place it works in, what may be visible after it was broken
 off at any moment, and what the same command must do when it is run again without help. Enter at
-`OPERATIONS` and `Ground`.
+`OPERATIONS` and `Ground`; maintenance is in `maintenance_operations`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Ground:
         self.source.mkdir()
         self.passphrase_file = _secret(folder / "passphrase", PASSPHRASE)
         self.with_passphrase = HoldfastCommand(passphrase_file=self.passphrase_file, home=folder)
-        kit = self._create(folder / "empty")
+        kit = self.create(folder / "empty")
         # The recovery key opens without Argon2, which takes 0.2 s on purpose.
         self.credential = parse_recovery_key(kit)
         self.command = HoldfastCommand(
@@ -63,6 +63,10 @@ class Ground:
     def calls(self, operation: Operation) -> list[SystemCall]:
         """The calls of one undisturbed run that touch its files, sockets or output."""
         if operation.name not in self._calls:
+            # Once before: a first run also compiles the modules that only this command imports.
+            rehearsal = Trial(ground=self, folder=self.folder / f"rehearse-{operation.name}")
+            operation.run(rehearsal).require()
+            rehearsal.remove()
             trial = Trial(ground=self, folder=self.folder / f"record-{operation.name}")
             log = self.folder / f"{operation.name}.calls"
             operation.run(trial, under=recording(log)).require()
@@ -71,7 +75,7 @@ class Ground:
             trial.remove()
         return self._calls[operation.name]
 
-    def _create(self, path: Path) -> str:
+    def create(self, path: Path) -> str:
         arguments = ("repository", "create", path, "--chunk-size", f"{CHUNK_BYTES // KIB}KiB")
         kit = str(self.with_passphrase.run(*arguments).require()["recovery_kit"])
         return next(line.strip() for line in kit.splitlines() if line.strip().startswith("HFK1-"))
@@ -208,7 +212,7 @@ class Backup:
     def _run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
         ground = trial.ground
         arguments = ("backup", ground.source, "--repository", trial.repository)
-        return ground.command.run(*arguments, under=under, environment=_armed(failpoints))
+        return ground.command.run(*arguments, under=under, environment=armed(failpoints))
 
     def _before(self, ground: Ground) -> dict[str, Contents]:
         return {} if self.template == "empty" else {ground.first_point: ground.first}
@@ -250,7 +254,7 @@ class Restore:
         ground = trial.ground
         arguments: list[str | Path] = ["restore", ground.second_point, "--disk", self.disk]
         arguments += ["--repository", trial.repository, "--output", self._output(trial)]
-        return ground.command.run(*arguments, under=under, environment=_armed(failpoints))
+        return ground.command.run(*arguments, under=under, environment=armed(failpoints))
 
     def _output(self, trial: Trial) -> Path:
         return trial.output(f"restored.{self.format}")
@@ -296,7 +300,7 @@ class Delete:
 
     def _run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
         arguments = ("delete", trial.ground.first_point, "--repository", trial.repository, "--yes")
-        return trial.ground.command.run(*arguments, under=under, environment=_armed(failpoints))
+        return trial.ground.command.run(*arguments, under=under, environment=armed(failpoints))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +351,7 @@ class Create:
     def _run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
         arguments = ("repository", "create", trial.repository)
         command = trial.ground.with_passphrase
-        return command.run(*arguments, under=under, environment=_armed(failpoints))
+        return command.run(*arguments, under=under, environment=armed(failpoints))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +384,7 @@ class RotateKey:
 
     def _run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
         arguments = ("key", "rotate", "--repository", trial.repository)
-        return trial.ground.command.run(*arguments, under=under, environment=_armed(failpoints))
+        return trial.ground.command.run(*arguments, under=under, environment=armed(failpoints))
 
     def _copies(self, trial: Trial) -> list[Path]:
         return list(trial.repository.glob("datakeys/*/[ab]"))
@@ -413,7 +417,7 @@ def assert_no_server_folders(pids: set[int]) -> None:
     assert not left, f"left behind: {left}"
 
 
-def _armed(failpoints: str) -> dict[str, str]:
+def armed(failpoints: str) -> dict[str, str]:
     return {"HOLDFAST_FAILPOINTS": failpoints} if failpoints else {}
 
 
