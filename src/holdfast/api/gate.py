@@ -79,6 +79,10 @@ class Gate:
         except HoldfastError as error:
             await _respond(problem_response(error, request_id), scope, answering)
         except Exception as error:  # noqa: BLE001 - the last place that can answer
+            if answering.status and isinstance(error.__cause__, HoldfastError):
+                # The server closes the connection: whoever downloads sees that it is not complete.
+                _log.warning("answer broke off", path=scope["path"], problem=str(error.__cause__))
+                return
             await _respond(unexpected(error, request_id, scope["path"]), scope, answering)
         finally:
             principal = state.get("principal")

@@ -156,6 +156,16 @@ def browsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield place, mount, volume["name"]
 
 
+def test_an_archive_of_what_is_not_there_is_refused_before_it_begins(
+    browsed: tuple[Place, str, str],
+) -> None:
+    place, mount, volume = browsed
+    paths = [f"/{volume}/srv/letter.txt", f"/{volume}/srv/nothing"]
+    for asked in ({"path": paths}, {"path": paths[1], "format": "zip"}):
+        answer = place.client.get(f"/api/v1/restore/{mount}/download", params=asked)
+        refused(answer, 404, "guest_file_not_found")
+
+
 def test_hostile_names_of_vms_and_groups(place: Place) -> None:
     names = [b"<img src=x onerror=alert(1)>.raw", b"a\nb.raw", b"\xff\xfe.raw", b"'; DROP.raw"]
     for name in names:

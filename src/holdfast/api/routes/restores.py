@@ -232,7 +232,9 @@ def download_files(
         raise InvalidInput(what="download", problem="say what: path")
     with use_mount(context, caller, mount_id) as (guest, row):
         is_one = len(paths) == 1 and bool(paths[0].strip(b"/")) and format is None
-        entry = guest.stat(paths[0]) if is_one else None
+        # Also those of an archive: once it has begun, an error can only break it off.
+        entries = [guest.stat(item) for item in paths if item.strip(b"/")]
+        entry = entries[0] if is_one else None
     _record_download(context, caller, row, paths)
     if entry is not None and entry.type.value == "file":
         return _one_file(context, caller, mount_id, paths[0], entry.size_bytes, range_header)
