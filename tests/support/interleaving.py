@@ -164,40 +164,48 @@ class _Interleaving:
 
 
 class _TurnTaking:
-    """The store as one actor sees it."""
+    """The store as one actor sees it. An actor may have threads, but has one turn: its operations
+    take place one after the other."""
 
     def __init__(self, inner: ObjectStore, interleaving: _Interleaving, actor: int) -> None:
         self._inner = inner
         self._interleaving = interleaving
         self._actor = actor
+        self._one = threading.Lock()
 
     @property
     def location(self) -> str:
         return self._inner.location
 
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
-        self._interleaving.yield_turn(self._actor)
-        self._inner.put_new(key, parts)
+        with self._one:
+            self._interleaving.yield_turn(self._actor)
+            self._inner.put_new(key, parts)
 
     def get(self, key: str) -> bytes:
-        self._interleaving.yield_turn(self._actor)
-        return self._inner.get(key)
+        with self._one:
+            self._interleaving.yield_turn(self._actor)
+            return self._inner.get(key)
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
-        self._interleaving.yield_turn(self._actor)
-        return self._inner.get_range(key, offset, length)
+        with self._one:
+            self._interleaving.yield_turn(self._actor)
+            return self._inner.get_range(key, offset, length)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        self._interleaving.yield_turn(self._actor)
-        return self._inner.list(prefix)
+        with self._one:
+            self._interleaving.yield_turn(self._actor)
+            return self._inner.list(prefix)
 
     def stat(self, key: str) -> ObjectInfo:
-        self._interleaving.yield_turn(self._actor)
-        return self._inner.stat(key)
+        with self._one:
+            self._interleaving.yield_turn(self._actor)
+            return self._inner.stat(key)
 
     def delete(self, key: str) -> None:
-        self._interleaving.yield_turn(self._actor)
-        self._inner.delete(key)
+        with self._one:
+            self._interleaving.yield_turn(self._actor)
+            self._inner.delete(key)
 
     def now(self) -> datetime:
         return self._inner.now()

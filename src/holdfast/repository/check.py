@@ -16,14 +16,17 @@ from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import MIB
 from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.index import PackTable, decode_index
-from holdfast.repository.format.pack import ChunkType, pack_name
+from holdfast.repository.format.pack import ID_BYTES, ChunkType, pack_name
 from holdfast.repository.format.point import DiskRecord, Manifest
+from holdfast.repository.index import IndexView
+from holdfast.repository.map_walk import MapWalk
 from holdfast.repository.reading import each
 from holdfast.repository.repository import Repository
 from holdfast.repository.store.store import ObjectInfo
 
 _READ_BYTES = 8 * MIB
 _TABLE_READERS = 48
+_INDEX_READERS = 4
 _DATA_READERS = 6
 """Packs looked at once on a distant storage; each may take `_READ_BYTES` when it is read."""
 _DAMAGE = (ObjectDamaged, ObjectMissing, ChunkMissing)
@@ -91,10 +94,11 @@ class _Check:
         self._check_packs(self._open_indexes())
         index = self._repository.load_index()
         self._report.chunks = len(index)
-        for manifest in manifests:
-            self._cancel.check()
-            self._progress.update(Progress(phase=f"point {manifest.id}"))
-            self._check_point(manifest)
+        if self._bad_packs or not self._is_all_there(manifests, index.view()):
+            for manifest in manifests:
+                self._cancel.check()
+                self._progress.update(Progress(phase=f"point {manifest.id}"))
+                self._check_point(manifest)
         self._report.problems = [
             Problem(object=name, problem=problem, points=tuple(sorted(points)))
             for name, (problem, points) in sorted(self._problems.items())
@@ -115,14 +119,22 @@ class _Check:
         return manifests
 
     def _open_indexes(self) -> dict[bytes, PackTable]:
-        tables: dict[bytes, PackTable] = {}
-        for info in self._store.list("index/"):
-            self._noting(info.key, lambda key=info.key: self._open_index(key, tables))
-        return tables
+        found: dict[str, Sequence[PackTable]] = {}
+        keys = [info.key for info in self._store.list("index/")]
+        read = each(self._read_index, keys, workers=_INDEX_READERS)
+        for key, tables in zip(keys, read, strict=True):
+            if isinstance(tables, HoldfastError):
+                self._add(key, _said(tables))
+            else:
+                found[key] = tables
+        self._repository.take_index(found)
+        return {table.pack_hash: table for tables in found.values() for table in tables}
 
-    def _open_index(self, key: str, tables: dict[bytes, PackTable]) -> None:
-        for table in decode_index(self._repository.read_index_object(key), key=key):
-            tables[table.pack_hash] = table
+    def _read_index(self, key: str) -> Sequence[PackTable] | HoldfastError:
+        try:
+            return decode_index(self._repository.read_index_object(key), key=key)
+        except _DAMAGE as error:
+            return error
 
     def _check_packs(self, indexed: dict[bytes, PackTable]) -> None:
         seen: set[bytes] = set()
@@ -168,6 +180,27 @@ class _Check:
             hasher.update(self._store.get_range(key, start, min(_READ_BYTES, size_bytes - start)))
         return hasher.digest()
 
+    def _is_all_there(self, manifests: Sequence[Manifest], view: IndexView) -> bool:
+        """Every page of every map can be read, and every chunk has its place in some pack. All
+        points at once, each page once: it does not say which point lacks what."""
+        try:
+            for manifest in manifests:
+                chunks = b"".join(chunk for item in manifest.artifacts for chunk in item.chunks)
+                if not _are_known(chunks, ChunkType.ARTIFACT, view):
+                    return False
+            disks = (disk for manifest in manifests for disk in manifest.disks)
+            for window in MapWalk(self._repository).windows(disks):
+                self._cancel.check()
+                self._progress.update(
+                    Progress(phase="maps", done_bytes=window.done, total_bytes=window.total)
+                )
+                chunks = b"".join(window.contents) if window.level == 1 else b""
+                if not _are_known(chunks, ChunkType.DATA, view):
+                    return False
+        except _DAMAGE:
+            return False
+        return True
+
     def _check_point(self, manifest: Manifest) -> None:
         for disk in manifest.disks:
             self._noting(
@@ -211,6 +244,13 @@ class _Check:
         affected.update(points)
         if problem not in known:
             self._problems[name] = (f"{known}; {problem}", affected)
+
+
+def _are_known(chunks: bytes, kind: ChunkType, view: IndexView) -> bool:
+    """True when each of these ids, zeroes aside, is a chunk of that type in the index."""
+    ids = np.frombuffer(chunks, dtype=np.uint8).reshape(-1, ID_BYTES)
+    found = view.positions(ids[ids.any(axis=1)], np.ones(len(view.packs), dtype=np.bool_))
+    return bool((found >= 0).all()) and bool((view.types(found) == kind).all())
 
 
 def _said(error: HoldfastError) -> str:

@@ -25,11 +25,16 @@ from holdfast.repository.format.pack import (
 )
 from holdfast.repository.index import ChunkIndex, ChunkLocation
 from holdfast.repository.packs import Codecs
+from holdfast.repository.reading import each
 from holdfast.repository.store.store import ObjectStore
 
 FETCH_BYTES = 4 * MIB
 _GAP_BYTES = 64 * KIB
 """Reading over a gap this small costs less than a second request."""
+_DISTANT_GAP_BYTES = 512 * KIB
+"""On a storage that takes 20 ms to answer and sends 100 MB/s it would be 2 MB."""
+_PAGE_READERS = 12
+"""Requests at once for pages of maps from a distant storage, each of `FETCH_BYTES` at most."""
 
 
 class ChunkReader:
@@ -44,15 +49,18 @@ class ChunkReader:
         repository_id: bytes,
         data_keys: DataKeys,
         recover: Callable[[], None],
+        is_distant: bool = False,
     ) -> None:
         """`recover` brings chunks into the index that it lost; called once, when one is missing."""
         self._store = store
+        self._gap_bytes = _DISTANT_GAP_BYTES if is_distant else _GAP_BYTES
         self._index = index
         self._ids = ids
         self._repository_id = repository_id
         self._data_keys = data_keys
         self._ciphers: dict[PackHeader, ChunkCipher] = {}
         self._by_pack: dict[bytes, ChunkCipher] = {}
+        self._asking: dict[bytes, threading.Lock] = {}
         self._recover = recover
         self._recovered = False
         self._lock = threading.Lock()
@@ -130,7 +138,66 @@ class ChunkReader:
         """Where each data chunk is, and its sealed bytes, None when they could not be fetched."""
         locations = [self.locate(chunk, ChunkType.DATA) for chunk in dict.fromkeys(chunk_ids)]
         locations.sort(key=lambda item: (item.pack_hash, item.offset))
-        for group in _neighbours(locations):
+        yield from self._fetch_each(locations)
+
+    def together(
+        self, chunks: Iterable[tuple[int, bytes]], most: int
+    ) -> Iterator[list[tuple[int, bytes]]]:
+        """The data chunks, each with its place on a disk, in groups of at most `most` that one
+        request fetches; each group in the order of the places. Raises ChunkMissing."""
+        places: dict[bytes, list[int]] = {}
+        for place, chunk_id in chunks:
+            places.setdefault(chunk_id, []).append(place)
+        locations = [self.locate(chunk, ChunkType.DATA) for chunk in places]
+        locations.sort(key=lambda item: (item.pack_hash, item.offset))
+        for group in _neighbours(locations, self._gap_bytes):
+            ids = [item.meta.chunk_id for item in group]
+            joined = [(place, chunk_id) for chunk_id in ids for place in places[chunk_id]]
+            for start in range(0, len(joined), most):
+                yield sorted(joined[start : start + most])
+
+    def read_pages(self, page_ids: Sequence[bytes]) -> list[bytes]:
+        """Plaintext of pages of maps, in the order of `page_ids`; neighbours are fetched with one
+        request. Raises what `read` raises."""
+        locations = [self.locate(page, ChunkType.MAP) for page in dict.fromkeys(page_ids)]
+        locations.sort(key=lambda item: (item.pack_hash, item.offset))
+        found: dict[bytes, bytes] = {}
+        for pages in each(
+            self._open_group, _neighbours(locations, self._gap_bytes), workers=_PAGE_READERS
+        ):
+            found.update(pages)
+        return [
+            found[page] if page in found else self.read(page, ChunkType.MAP) for page in page_ids
+        ]
+
+    def _open_group(self, group: Sequence[ChunkLocation]) -> dict[bytes, bytes]:
+        """Those of the neighbours that can be read, by id."""
+        opened: dict[bytes, bytes] = {}
+        for item, sealed in self._fetch_each(group):
+            if sealed is not None:
+                with suppress(ObjectMissing, ObjectDamaged):
+                    opened[item.meta.chunk_id] = self.open(item, sealed)
+        return opened
+
+    def payloads(
+        self, locations: Sequence[ChunkLocation]
+    ) -> Iterator[tuple[ChunkLocation, bytes | None]]:
+        """What is under each chunk's seal, compressed as it is there; None for one that this place
+        cannot give. Its seal says that it was sealed here as this chunk; its content was not
+        hashed. `locations` are in the order they lie in their packs."""
+        for item, sealed in self._fetch_each(locations):
+            payload: bytes | None = None
+            if sealed is not None:
+                with suppress(ObjectMissing, ObjectDamaged, InvalidTag):
+                    payload = self._cipher_of(item.pack_hash).open(item.meta, sealed)
+            yield item, payload
+
+    def _fetch_each(
+        self, locations: Sequence[ChunkLocation]
+    ) -> Iterator[tuple[ChunkLocation, memoryview | None]]:
+        """The sealed bytes of each, None where they cannot be read; of neighbours with one
+        request."""
+        for group in _neighbours(locations, self._gap_bytes):
             start = group[0].offset
             end = group[-1].offset + group[-1].stored_bytes
             key = pack_name(group[0].pack_hash)
@@ -195,13 +262,20 @@ class ChunkReader:
 
     def _cipher_of(self, pack_hash: bytes) -> ChunkCipher:
         cipher = self._by_pack.get(pack_hash)
-        if cipher is None:
-            key = pack_name(pack_hash)
-            header = self._store.get_range(key, 0, HEADER_BYTES)
-            names = decode_header(header, self._repository_id, key=key)
-            cipher = self._ciphers.get(names) or self._data_keys.cipher(names, key=key)
-            with self._lock:
-                self._by_pack[pack_hash] = self._ciphers.setdefault(names, cipher)
+        if cipher is not None:
+            return cipher
+        with self._lock:
+            asking = self._asking.setdefault(pack_hash, threading.Lock())
+        with asking:  # of several threads that come to a pack one asks for its header
+            cipher = self._by_pack.get(pack_hash)
+            if cipher is None:
+                key = pack_name(pack_hash)
+                header = self._store.get_range(key, 0, HEADER_BYTES)
+                names = decode_header(header, self._repository_id, key=key)
+                cipher = self._ciphers.get(names) or self._data_keys.cipher(names, key=key)
+                with self._lock:
+                    self._by_pack[pack_hash] = self._ciphers.setdefault(names, cipher)
+                    self._asking.pop(pack_hash, None)
         return cipher
 
 
@@ -218,7 +292,9 @@ def _as_damage(location: ChunkLocation) -> Generator[None]:
         raise ObjectDamaged(key=pack_name(location.pack_hash), problem=problem) from error
 
 
-def _neighbours(locations: Sequence[ChunkLocation]) -> Iterator[list[ChunkLocation]]:
+def _neighbours(
+    locations: Iterable[ChunkLocation], gap_bytes: int
+) -> Iterator[list[ChunkLocation]]:
     """Runs of locations of one pack with small gaps, each run within `FETCH_BYTES`."""
     group: list[ChunkLocation] = []
     for item in locations:
@@ -226,7 +302,7 @@ def _neighbours(locations: Sequence[ChunkLocation]) -> Iterator[list[ChunkLocati
             last = group[-1]
             gap = item.offset - last.offset - last.stored_bytes
             length = item.offset + item.stored_bytes - group[0].offset
-            if item.pack_hash != last.pack_hash or gap > _GAP_BYTES or length > FETCH_BYTES:
+            if item.pack_hash != last.pack_hash or gap > gap_bytes or length > FETCH_BYTES:
                 yield group
                 group = []
         group.append(item)

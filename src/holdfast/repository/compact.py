@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import chain
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +27,29 @@ from holdfast.core.clock import format_time
 from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
-from holdfast.repository.errors import ChunkMissing, ClockSkew, CompactTooLarge, ObjectMissing
-from holdfast.repository.format.pack import ChunkType, pack_name
+from holdfast.repository.errors import (
+    ChunkCorruptedInMemory,
+    ChunkMissing,
+    ClockSkew,
+    CompactTooLarge,
+    ObjectMissing,
+)
+from holdfast.repository.format.pack import pack_name
 from holdfast.repository.hidden import remove_hidden, require_nothing_hidden
+from holdfast.repository.index import ChunkLocation
 from holdfast.repository.leases import CLOCK_STEP, oldest_lease
 from holdfast.repository.locking import still_locked
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree, with_room
 from holdfast.repository.mark import Marked, mark
-from holdfast.repository.reading import each
+from holdfast.repository.packs import PackWriter
+from holdfast.repository.reading import at_once, each
 from holdfast.repository.repository import Repository
 from holdfast.repository.tombstones import Tombstone
 
 DEFAULT_GRACE = timedelta(hours=24)
-_CHUNK_READERS = 12
-"""Chunks fetched at once from a distant storage; twice as many are held."""
+_MOVERS, _PACKS_PER_MOVER = 4, 4
+"""Threads that rewrite packs, each with a pack of its own being filled and what it has fetched: 20
+MiB. Fewer for few packs, for the last pack of each thread is not full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,17 +200,51 @@ class _Compact:
     def _rewrite(self, marked: Marked, packs: Sequence[int], leaving: Sequence[bytes]) -> None:
         """Copy the needed chunks of sparse packs into new ones, durable and indexed on return. That
         one lies in another pack that is `leaving`, or gone, saves no chunk from being copied."""
-        writer = self._maintenance.writer(leaving)
-        chunks = chain.from_iterable(map(marked.chunks_of, packs))
-        for chunk_id, kind, plain in each(self._read, chunks, workers=_CHUNK_READERS):
-            self._cancel.check()
-            self._progress.update(Progress(phase="rewriting packs"))
-            writer.store_known(kind, chunk_id, plain)
-        writer.flush()
+        first = self._maintenance.writer(leaving)
+        count = min(_MOVERS, len(packs) // _PACKS_PER_MOVER)
+        writers = [first, *(first.another() for _ in range(1, count))]
+        idle: SimpleQueue[PackWriter] = SimpleQueue()
+        for writer in writers:
+            idle.put(writer)
+
+        def move(chunks: Sequence[ChunkLocation]) -> None:
+            writer = idle.get()
+            try:
+                self._move(writer, chunks)
+            finally:
+                idle.put(writer)
+
+        try:
+            moved = at_once(move, marked.chunks_of(packs), workers=len(writers))
+            for number, _ in enumerate(moved):
+                self._progress.update(
+                    Progress(phase="rewriting packs", done_bytes=number, total_bytes=len(packs))
+                )
+            for writer in writers:
+                writer.flush()
+        except ChunkCorruptedInMemory:
+            self._require_sound(marked, packs)
+            raise
         self._maintenance.put_index()
 
-    def _read(self, chunk: tuple[bytes, ChunkType]) -> tuple[bytes, ChunkType, bytes]:
-        return (*chunk, self._repository.chunks.read(*chunk))
+    def _move(self, writer: PackWriter, chunks: Sequence[ChunkLocation]) -> None:
+        """As they are, without decompressing: the writer proves each from its id."""
+        reader = self._repository.chunks
+        for location, payload in reader.payloads(chunks):
+            self._cancel.check()
+            meta = location.meta
+            if payload is None:  # another pack may have it
+                writer.store_known(meta.type, meta.chunk_id, reader.read(meta.chunk_id, meta.type))
+            else:
+                writer.store_payload(meta, payload)
+
+    def _require_sound(self, marked: Marked, packs: Sequence[int]) -> None:
+        """What was moved was not what its id says. Raises ObjectDamaged when it lies so in the
+        storage already, sealed by a writer at fault; else it is this machine's fault."""
+        for chunks in marked.chunks_of(packs):
+            for location in chunks:
+                self._cancel.check()
+                self._repository.chunks.fetch(location)
 
     # -- phase 2 --------------------------------------------------------------------------------
 

@@ -8,16 +8,21 @@ pages on the way to changed chunks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from holdfast.core.units import ceil_div
-from holdfast.repository.errors import ObjectDamaged
+from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.pack import ID_BYTES, ZERO_ID
 
 FANOUT = 512
 _CACHED_PAGES = 512
 
+_AHEAD = 256
+"""Leaf pages fetched ahead of who goes through the chunks: of 32 GiB of disk, 4 MiB."""
+
 FetchPage = Callable[[bytes], bytes]
+FetchPages = Callable[[Sequence[bytes]], Sequence[bytes]]
 StorePage = Callable[[bytes], bytes]
 
 
@@ -35,13 +40,23 @@ def tree_height(chunk_count: int) -> int:
 class DiskMap:
     """A stored map, pages fetched as needed. Not thread-safe."""
 
-    def __init__(self, *, root: bytes, height: int, chunk_count: int, fetch: FetchPage) -> None:
+    def __init__(
+        self,
+        *,
+        root: bytes,
+        height: int,
+        chunk_count: int,
+        fetch: FetchPage,
+        fetch_many: FetchPages | None = None,
+    ) -> None:
+        """`fetch_many` is quicker than as many times `fetch`."""
         if height != tree_height(chunk_count):
             raise ObjectDamaged(key="map", problem="its height does not fit the disk's size")
         self.root = root
         self.height = height
         self.chunk_count = chunk_count
         self._fetch = fetch
+        self._fetch_many = fetch_many
         self._pages: dict[tuple[int, int], bytes] = {}
 
     def chunk_id(self, index: int) -> bytes:
@@ -64,19 +79,25 @@ class DiskMap:
             return cached
         page_id = self.page_id(level, number)
         content = b"" if page_id == ZERO_ID else self._fetch(page_id)
+        self._keep(level, number, page_id, content)
+        return content
+
+    def _keep(self, level: int, number: int, page_id: bytes, content: bytes) -> None:
         if content and len(content) != self._entries(level, number) * ID_BYTES:
             raise ObjectDamaged(key=f"map page {page_id.hex()}", problem="it has a wrong length")
         if len(self._pages) >= _CACHED_PAGES:
             self._pages.pop(next(iter(self._pages)))
         self._pages[(level, number)] = content
-        return content
 
     def data_chunks(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """`(index, id)` of every chunk in the range that is not zero, in order; subtrees of zeroes
         cost nothing."""
         stop = self.chunk_count if stop is None else min(stop, self.chunk_count)
-        number = start // FANOUT
+        number = ahead = start // FANOUT
         while number * FANOUT < stop:
+            if number >= ahead:
+                ahead = min(number + _AHEAD, ceil_div(stop, FANOUT))
+                self._fetch_ahead(number, ahead)
             page = self.page(1, number)
             if not page:
                 number = self._next_page(number)
@@ -96,6 +117,19 @@ class DiskMap:
                 page_id = self.page_id(level, number)
                 if page_id != ZERO_ID:
                     yield page_id
+
+    def _fetch_ahead(self, number: int, stop: int) -> None:
+        """Leaf pages into the cache. A problem is left to who asks for the page."""
+        if self._fetch_many is None:
+            return
+        with suppress(ObjectDamaged, ObjectMissing, ChunkMissing):
+            numbers = [item for item in range(number, stop) if (1, item) not in self._pages]
+            ids = {item: self.page_id(1, item) for item in numbers}
+            wanted = {item: page_id for item, page_id in ids.items() if page_id != ZERO_ID}
+            if len(wanted) > 1:
+                contents = self._fetch_many(list(wanted.values()))
+                for (item, page_id), content in zip(wanted.items(), contents, strict=True):
+                    self._keep(1, item, page_id, content)
 
     def _next_page(self, number: int) -> int:
         """The first leaf page after `number` that is not under the same subtree of zeroes."""

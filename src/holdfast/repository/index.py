@@ -57,6 +57,11 @@ class IndexView:
     rows: NDArray[Any]
     packs: Sequence[tuple[bytes, int]]
 
+    def types(self, positions: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """The chunk type in each of these rows."""
+        found: NDArray[np.uint32] = self.rows["stored"][positions] >> np.uint32(_TYPE_SHIFT)
+        return found
+
     def positions(self, ids: NDArray[np.uint8], usable: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Row of each id (n x 32 bytes) in a pack that is `usable` (by pack number); -1 where there
         is none. Ask for a million at a time: they are looked up in the order of the rows, so the

@@ -19,11 +19,13 @@ from holdfast.repository.chunks import ChunkReader
 from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.pack import ID_BYTES, ZERO_ID, ChunkType
 from holdfast.repository.format.point import DiskRecord, Manifest
-from holdfast.repository.index import IndexView
+from holdfast.repository.index import ChunkLocation, IndexView, location_at
 from holdfast.repository.reading import each
 
 _BATCH = 1_000_000
 """Ids looked up at once: 32 MiB of them, and about as much again three times meanwhile."""
+_PAGES = 512
+"""Pages of maps read at once: 8 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,18 @@ class Marked:
         numbers = np.unique(self.view.rows["pack"][self.used]).tolist()
         return {self.view.packs[number][0] for number in numbers}
 
-    def chunks_of(self, pack: int) -> Iterator[tuple[bytes, ChunkType]]:
-        """Id and type of each chunk in use in one pack."""
+    def chunks_of(self, packs: Sequence[int]) -> Iterator[list[ChunkLocation]]:
+        """The chunks in use in each of these packs, in the order they lie there."""
         rows = self.view.rows
-        for position in np.flatnonzero(self.used & (rows["pack"] == pack)).tolist():
-            prefix = int(self.view.prefixes[position]).to_bytes(8, "big")
-            chunk = prefix + rows["rest"][position].tobytes()
-            yield chunk, ChunkType(int(rows["stored"][position]) >> 30)
+        among = np.zeros(len(self.view.packs), dtype=np.bool_)
+        among[list(packs)] = True
+        positions = np.flatnonzero(self.used & among[rows["pack"]])
+        moving = rows[positions]
+        order = np.lexsort((moving["offset"], moving["pack"]))
+        ends = np.flatnonzero(np.diff(moving["pack"][order])) + 1
+        for together in np.split(positions[order], ends):
+            if len(together):
+                yield [location_at(self.view, position) for position in together.tolist()]
 
 
 class Marking:
@@ -108,15 +115,16 @@ class Marking:
         for level in range(max(levels, default=0), 0, -1):
             pages = [*below, *levels.get(level, ())]
             below = []
-            for number, content in enumerate(each(self._read_page, pages)):
+            for start in range(0, len(pages), _PAGES):
                 self._cancel.check()
                 self._progress.update(
-                    Progress(phase="marking", done_bytes=number, total_bytes=len(pages))
+                    Progress(phase="marking", done_bytes=start, total_bytes=len(pages))
                 )
-                if level == 1:
-                    self._add(content)
-                else:
-                    below += self._new_pages(_split(content))
+                for content in self._read_pages(pages[start : start + _PAGES]):
+                    if level == 1:
+                        self._add(content)
+                    else:
+                        below += self._new_pages(_split(content))
             self._add(b"".join(pages))
 
     def _new_pages(self, ids: Iterable[bytes]) -> list[bytes]:
@@ -125,12 +133,15 @@ class Marking:
         self._pages.update(new)
         return list(dict.fromkeys(new))
 
+    def _read_pages(self, pages: Sequence[bytes]) -> Iterable[bytes]:
+        if self._pass_over:
+            return each(self._read_page, pages)
+        return self._chunks.read_pages(pages)
+
     def _read_page(self, page_id: bytes) -> bytes:
         try:
             return self._chunks.read(page_id, ChunkType.MAP)
         except (ChunkMissing, ObjectDamaged, ObjectMissing):
-            if not self._pass_over:
-                raise
             return b""
 
     def _add(self, ids: bytes) -> None:

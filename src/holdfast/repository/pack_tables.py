@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from holdfast.core.units import KIB
 from holdfast.repository.data_keys import DataKeys
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.index import PackTable
@@ -20,6 +21,8 @@ from holdfast.repository.format.pack import (
 from holdfast.repository.reading import each
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
+_TAIL_BYTES = 16 * KIB
+"""Holds the table of 340 chunks, which is more than most packs have."""
 _PACK_KEY = re.compile(r"packs/(?P<start>[0-9a-f]{2})/(?P<name>(?P=start)[0-9a-f]{62})")
 
 
@@ -47,10 +50,13 @@ class PackTables:
             raise ObjectDamaged(key=key, problem=f"it is only {pack_bytes} bytes long")
         header = self._store.get_range(key, 0, HEADER_BYTES)
         names = decode_header(header, self._repository_id, key=key)
-        footer = self._store.get_range(key, pack_bytes - FOOTER_BYTES, FOOTER_BYTES)
-        table_bytes, count = decode_footer(footer, pack_bytes, key=key)
-        start = pack_bytes - FOOTER_BYTES - table_bytes
-        stored = self._store.get_range(key, start, table_bytes)
+        # Table and footer with one request, unless the table is larger than most.
+        tail = self._store.get_range(key, *_last(pack_bytes, _TAIL_BYTES))
+        table_bytes, count = decode_footer(tail[-FOOTER_BYTES:], pack_bytes, key=key)
+        end_bytes = table_bytes + FOOTER_BYTES
+        if end_bytes > len(tail):
+            tail = self._store.get_range(key, *_last(pack_bytes, end_bytes))
+        stored = tail[len(tail) - end_bytes : len(tail) - FOOTER_BYTES]
         cipher = self._data_keys.cipher(names, key=key)
         entries = decode_table(cipher, header, stored, count, pack_bytes, key=key)
         return PackTable(pack_hash=pack_hash, pack_bytes=pack_bytes, entries=entries)
@@ -90,3 +96,9 @@ class PackTables:
             return self.read(*pack)
         except (ObjectDamaged, ObjectMissing):
             return None
+
+
+def _last(pack_bytes: int, length: int) -> tuple[int, int]:
+    """Offset and length of the last `length` bytes, or of all if there are fewer."""
+    length = min(length, pack_bytes)
+    return pack_bytes - length, length

@@ -92,6 +92,8 @@ class PackWriter:
         self._store = store
         self._index = index
         self._ids = ids
+        self._repository_id = repository_id
+        self._data_key = data_key
         salt = os.urandom(SALT_BYTES)
         self._cipher = ChunkCipher(repository_id, data_key.secret, salt)
         self._header = encode_header(repository_id, salt, data_key.generation)
@@ -120,12 +122,39 @@ class PackWriter:
         self, kind: ChunkType, chunk_id: bytes, plaintext: bytes | bytearray | memoryview
     ) -> int:
         """`store` for a caller that has the id already."""
+        if not self._reserve(chunk_id):
+            return 0
+        return self._append(*self._seal(kind, chunk_id, plaintext))
+
+    def store_payload(self, meta: ChunkMeta, payload: bytes) -> int:
+        """`store` for a chunk of another pack, compressed as it is there: sealed anew, and with
+        its pack proven from its id like any other before that is put."""
+        if not self._reserve(meta.chunk_id):
+            return 0
+        return self._append(meta, self._cipher.seal(meta, next(self._nonces), payload))
+
+    def another(self) -> PackWriter:
+        """A writer like this one with packs of its own, for a thread whose chunks are to stay
+        together."""
+        return PackWriter(
+            store=self._store,
+            index=self._index,
+            ids=self._ids,
+            repository_id=self._repository_id,
+            data_key=self._data_key,
+            pack_bytes=self._pack_bytes,
+        )
+
+    def _reserve(self, chunk_id: bytes) -> bool:
+        """False when it is stored or about to be."""
         with self._lock:
             if chunk_id in self._reserved or self._index.find_kept(chunk_id) is not None:
-                return 0
+                return False
             # Reserved before it is stored: if this chunk fails, so does the whole run.
             self._reserved.add(chunk_id)
-        meta, sealed = self._seal(kind, chunk_id, plaintext)
+        return True
+
+    def _append(self, meta: ChunkMeta, sealed: bytes) -> int:
         full: _OpenPack | None = None
         with self._lock:
             pack = self._open

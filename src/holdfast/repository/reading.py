@@ -1,7 +1,8 @@
 """Many small objects read one after the other, or at once where the storage takes its time.
 
 On a local disk a thread's turn costs more than the answer; on a bucket or over NFS one waits for
-nothing but answers. Which of the two it is, the first few answers say. Enter at `each`.
+nothing but answers. Which of the two it is, the first few answers say. Enter at `each`, or at
+`at_once` for work that keeps a core busy.
 """
 
 from __future__ import annotations
@@ -39,21 +40,23 @@ def each(
         yield answer
         if count >= _TRIAL and spent_s > _TRIAL_S:
             if spent_s / count > _SLOW_S:
-                yield from _at_once(act, rest, workers)
+                yield from at_once(act, rest, workers=workers)
                 return
             count, spent_s = 0, 0.0
 
 
-def _at_once(
-    act: Callable[[_Item], _Answer], items: Iterator[_Item], workers: int
+def at_once(
+    act: Callable[[_Item], _Answer], items: Iterable[_Item], *, workers: int
 ) -> Iterator[_Answer]:
+    """`each` with threads from the first item on."""
+    rest = iter(items)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="reading")
     waiting: deque[Future[_Answer]] = deque()
     try:
-        waiting.extend(pool.submit(act, item) for item in islice(items, 2 * workers))
+        waiting.extend(pool.submit(act, item) for item in islice(rest, 2 * workers))
         while waiting:
             answer = waiting.popleft().result()
-            waiting.extend(pool.submit(act, item) for item in islice(items, 1))
+            waiting.extend(pool.submit(act, item) for item in islice(rest, 1))
             yield answer
     finally:
         pool.shutdown(cancel_futures=True)

@@ -98,6 +98,7 @@ class Repository:
         self.manifests = Manifests(store, self._sealer, self.id)
         self.chunks = ChunkReader(
             store=store,
+            is_distant=self.is_distant,
             index=self._index,
             ids=self._ids,
             repository_id=self._id_bytes,
@@ -203,6 +204,11 @@ class Repository:
     @property
     def location(self) -> str:
         return self._store.location
+
+    @property
+    def is_distant(self) -> bool:
+        """Whether requests take so long that few large ones are better than many small ones."""
+        return not isinstance(self._store, LocalStore)
 
     @property
     def chunk_bytes(self) -> int:
@@ -330,6 +336,14 @@ class Repository:
                     load(tables)
                     self._index_packs[key] = [table.pack_hash for table in tables]
 
+    def take_index(self, objects: Mapping[str, Sequence[PackTable]]) -> ChunkIndex:
+        """`load_index` for who has read the index objects, each by its key, already."""
+        with self._index.loading() as load:
+            for key, tables in objects.items():
+                load(tables)
+                self._index_packs[key] = [table.pack_hash for table in tables]
+        return self._index
+
     def _read_tables(self, key: str) -> list[PackTable] | None:
         try:
             return decode_index(self.read_index_object(key), key=key)
@@ -363,6 +377,7 @@ class Repository:
             height=disk.height,
             chunk_count=ceil_div(disk.size_bytes, self.chunk_bytes),
             fetch=lambda page_id: self.chunks.read(page_id, ChunkType.MAP),
+            fetch_many=self.chunks.read_pages,
         )
 
     def read_artifact(self, artifact: ArtifactRecord) -> bytes:

@@ -81,3 +81,18 @@ def test_a_pack_that_is_gone_is_named(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "repository" / pack_name(location.pack_hash)).unlink()
     with pytest.raises(ObjectMissing, match=pack_name(location.pack_hash)):
         list(repository.chunks.read_into(_places(list(content))))
+
+
+def test_groups_are_what_one_request_fetches(engine: Engine) -> None:
+    repository, content = _opened(engine)
+    wanted = [*enumerate(content), (100, next(iter(content)))]  # one chunk at two places
+    groups = list(repository.chunks.together(wanted, most=4))
+    assert sorted(item for group in groups for item in group) == sorted(wanted)
+    for group in groups:
+        assert len(group) <= 4
+        assert group == sorted(group)
+        packs = {
+            repository.chunks.locate(chunk_id, ChunkType.DATA).pack_hash for _, chunk_id in group
+        }
+        assert len(packs) == 1
+    assert len(groups) < len(wanted) // 2

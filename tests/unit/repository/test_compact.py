@@ -14,7 +14,8 @@ from holdfast.core.units import KIB
 from holdfast.repository import Credential, LocalStore, Repository
 from holdfast.repository.check import check_repository
 from holdfast.repository.compact import CompactOptions, CompactReport, run_compact
-from holdfast.repository.errors import CompactTooLarge
+from holdfast.repository.errors import CompactTooLarge, ObjectDamaged
+from holdfast.repository.format.pack import ChunkIds, ChunkType, Codec
 from tests.support.fake_driver import FakeDriver, FakeVm
 
 _CHUNK = 4 * KIB
@@ -161,3 +162,62 @@ def test_a_reader_with_an_old_index_finds_rewritten_chunks(repository: Repositor
     repository.delete_point(first)
     assert _run(repository).rewritten_packs
     assert _content(reader, second) == expected
+
+
+def test_chunks_move_as_they_are(repository: Repository) -> None:
+    driver = FakeDriver()
+    vm = driver.add_vm("vm", {"vda": 64 * _CHUNK})
+    vm.disks["vda"].write(0, _text(64 * _CHUNK, 1))
+    first = _point(repository, driver, vm)
+    vm.disks["vda"].write(0, _random(60 * _CHUNK, 2))
+    second = _point(repository, driver, vm)
+    (kept,) = {_chunk_at(repository, first, 62)} & {_chunk_at(repository, second, 62)}
+    before = repository.chunks.locate(kept, ChunkType.DATA)
+    repository.delete_point(first)
+    assert _run(repository).rewritten_packs
+    reopened = Repository.open(repository.store, Credential.passphrase("x"))
+    reopened.load_index()
+    after = reopened.chunks.locate(kept, ChunkType.DATA)
+    assert after.pack_hash != before.pack_hash
+    assert (after.meta, after.stored_bytes) == (before.meta, before.stored_bytes)
+    assert before.meta.codec is Codec.ZSTD
+    assert _sound(reopened)
+
+
+def test_a_chunk_that_was_sealed_wrong_is_not_moved(repository: Repository) -> None:
+    """Its seal is good, so only its content says that it is not the chunk of its id."""
+    driver = FakeDriver()
+    vm = driver.add_vm("vm", {"vda": 64 * _CHUNK})
+    vm.disks["vda"].write(0, _random(64 * _CHUNK, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChunkIds, "of", _id_of_other_content)
+        first = _point(repository, driver, vm)
+        vm.disks["vda"].write(0, _random(60 * _CHUNK, 2))
+        _point(repository, driver, vm)
+    repository.delete_point(first)
+    packs = list(repository.store.list("packs/"))
+    with pytest.raises(ObjectDamaged, match="not the one it should be"):
+        _run(repository)
+    assert {info.key for info in packs} <= {info.key for info in repository.store.list("packs/")}
+
+
+def _id_of_other_content(
+    ids: ChunkIds, kind: ChunkType, plaintext: bytes | memoryview | bytearray
+) -> bytes:
+    wrong = b"x" if kind is ChunkType.DATA and bytes(plaintext) == _MARKED else b""
+    return _REAL_ID(ids, kind, bytes(plaintext) + wrong)
+
+
+_MARKED = _random(64 * _CHUNK, 1)[62 * _CHUNK : 63 * _CHUNK]
+_REAL_ID = ChunkIds.of
+
+
+def _text(size: int, seed: int) -> bytes:
+    """Compresses to about half."""
+    return b"".join(_random(32, seed * 1000 + number) * 2 for number in range(size // 64))
+
+
+def _chunk_at(repository: Repository, point_id: str, place: int) -> bytes:
+    point = repository.point(point_id)
+    repository.load_index()
+    return repository.disk_map(point.manifest.disks[0]).chunk_id(place)
