@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
@@ -92,6 +93,9 @@ def _root(  # pyright: ignore[reportUnusedFunction]
 def main() -> None:
     """Run one command. Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged data,
     130 interrupted."""
+    # A list of ten thousand points is half a million objects without a cycle: a third of its time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
     sys.exit(_run())
 
 

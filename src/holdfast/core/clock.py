@@ -32,7 +32,8 @@ class SystemClock:
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.point import Manifest, decode_manifest
-from holdfast.repository.reading import each
+from holdfast.repository.reading import gather
 from holdfast.repository.session import point_key
 from holdfast.repository.store.cached import CachedStore
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
@@ -33,7 +33,9 @@ class Manifests:
 
     def read_each(self, point_ids: Iterable[str]) -> Iterator[Found]:
         """Each from the storage itself, in the order of the ids, or why it cannot be read."""
-        return each(self._look, point_ids)
+        keys = [point_key(point_id) for point_id in point_ids]
+        for key, stored in zip(keys, gather(self._fetch, keys), strict=True):
+            yield self._opened(key, stored)
 
     def all(self, *, from_store: bool) -> list[Found]:
         """Every manifest listed, or why it cannot be read, in no order. Unless `from_store`, a
@@ -60,27 +62,29 @@ class Manifests:
             except ObjectDamaged:
                 pass  # the copy, or what it was made of: the storage knows
             absent.append(info)
-        for info, fetched in zip(absent, each(self._fetch, absent), strict=True):
-            manifest, copy = fetched
+        fetched = gather(self._fetch, (info.key for info in absent))
+        for info, stored in zip(absent, fetched, strict=True):
+            manifest = self._opened(info.key, stored)
             found.append(manifest)
-            if copy:
-                sealed[info] = copy
+            if isinstance(manifest, Manifest) and isinstance(stored, bytes):
+                sealed[info] = stored
         file.write(sealed, kept)
         return found
 
-    def _look(self, point_id: str) -> Found:
+    def _fetch(self, key: str) -> bytes | ObjectDamaged | ObjectMissing:
         try:
-            return self.read(point_id)
+            return self._store.get(key)
         except (ObjectDamaged, ObjectMissing) as error:
             return error
 
-    def _fetch(self, info: ObjectInfo) -> tuple[Found, bytes]:
-        """The manifest, and the bytes it is made of when they are worth keeping."""
+    def _opened(self, key: str, stored: bytes | ObjectDamaged | ObjectMissing) -> Found:
+        """Of what `_fetch` gave."""
+        if not isinstance(stored, bytes):
+            return stored
         try:
-            stored = self._store.get(info.key)
-            return self._open(info.key, stored), stored
-        except (ObjectDamaged, ObjectMissing) as error:
-            return error, b""
+            return self._open(key, stored)
+        except ObjectDamaged as error:
+            return error
 
     def _open(self, key: str, stored: bytes) -> Manifest:
         plain = self._sealer.open(Kind.POINT, key, stored, key=key)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.repository.reading import each
+from holdfast.repository.reading import at_once, each, gather
 
 
 def test_quick_answers_come_from_the_caller_s_thread() -> None:
@@ -50,3 +50,58 @@ def test_an_error_comes_in_its_place_and_no_more_is_asked_for() -> None:
         found.extend(answers)
     assert found == list(range(20))
     assert asked <= 21 + 2 * 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 48, 49, 500, 2048, 2049, 5000])
+def test_gathered_answers_come_in_order(count: int) -> None:
+    assert list(gather(lambda item: -item, range(count))) == [-item for item in range(count)]
+
+
+def test_much_is_asked_for_at_once() -> None:
+    barrier = threading.Barrier(8)
+
+    def answer(item: int) -> int:
+        barrier.wait(10)
+        return item
+
+    assert list(gather(answer, range(16))) == list(range(16))
+
+
+def test_nothing_is_asked_for_while_who_asked_computes() -> None:
+    """Who holds the interpreter's lock would keep the readers waiting."""
+    given = False
+    late: list[int] = []
+
+    def answer(item: int) -> int:
+        if given:
+            late.append(item)
+        return item
+
+    for item in gather(answer, range(2048)):
+        given = True
+        assert item >= 0
+    assert late == []
+
+
+@pytest.mark.parametrize("count", [2, 200])
+def test_an_error_ends_it(count: int) -> None:
+    def answer(item: int) -> int:
+        if item == count - 1:
+            raise KeyError(item)
+        return item
+
+    with pytest.raises(KeyError):
+        list(gather(answer, range(count)))
+
+
+def test_at_once_is_as_wide_as_its_workers() -> None:
+    barrier = threading.Barrier(3)
+    threads = set[int]()
+
+    def answer(item: int) -> int:
+        barrier.wait(10)
+        threads.add(threading.get_ident())
+        return item
+
+    assert list(at_once(answer, range(30), workers=3)) == list(range(30))
+    assert len(threads) == 3
