@@ -8,7 +8,7 @@ from holdfast.api.access.passwords import PasswordHasher, generate_password
 from holdfast.api.context import ServiceContext, build_context
 from holdfast.catalog import audit, sessions, users
 from holdfast.catalog.audit import PlainActor
-from holdfast.catalog.database import Database, serialise
+from holdfast.catalog.database import Database, make_state_folder, serialise
 from holdfast.catalog.migrations import upgrade
 from holdfast.catalog.sealing import Sealing
 from holdfast.core.clock import Clock
@@ -40,7 +40,7 @@ class NewPassword:
 
 def open_service(settings: ServiceSettings, clock: Clock) -> ServiceContext:
     """Raises what the database, its migration and the sealing key raise."""
-    settings.state_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_state_folder(settings.state_root)
     database = Database.open(settings.database_url)
     upgrade(database)
     with database.writing() as session:

@@ -85,6 +85,13 @@ class Database:
         self.engine.dispose()
 
 
+def make_state_folder(path: Path) -> None:
+    """QEMU's user passes through it to the scratch folder; what is in it is closed by itself."""
+    if not path.exists():
+        path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        path.chmod(0o711)
+
+
 def serialise(session: Session, what: str) -> None:
     """Until this writing transaction ends, no other passes here with the same `what`. On SQLite
     the transaction is that already."""

@@ -4,11 +4,13 @@ meet."""
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.catalog.database import make_state_folder
 from holdfast.core.errors import Category, HoldfastError
 
 
@@ -37,8 +39,9 @@ def alone(state_root: Path) -> Generator[None]:
 
 @contextmanager
 def _lock(state_root: Path, kind: int) -> Generator[None]:
-    state_root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state_root / "serving.lock").open("a") as file:
+    make_state_folder(state_root)
+    descriptor = os.open(state_root / "serving.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "a") as file:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:

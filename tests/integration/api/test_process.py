@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import stat
 import subprocess
 import threading
 import time
@@ -225,6 +226,16 @@ def test_secrets_appear_nowhere_in_clear(
         for secret in secrets:
             for form in (secret.encode(), secret.encode().hex().encode()):
                 assert form not in content, (place, secret)
+
+
+def test_others_pass_through_the_state_and_read_nothing_in_it(state: Path) -> None:
+    """QEMU's user has to reach the scratch folder."""
+    with run_service(state):
+        assert stat.S_IMODE(state.stat().st_mode) == 0o711
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.iterdir()}
+    assert {"holdfast.db", "sealing.key", "serving.lock"} <= set(modes)
+    open_to_others = {name for name, mode in modes.items() if mode & 0o077}
+    assert not open_to_others
 
 
 def test_it_starts_again_without_a_new_password(state: Path) -> None:

@@ -7,6 +7,7 @@ between the models and a database at the newest step; look it through before com
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from holdfast.catalog.database import Database, DatabaseUnavailable
+from holdfast.catalog.database import Database, DatabaseUnavailable, make_state_folder
 from holdfast.core.errors import HoldfastError
 
 _LOCK = 0x486F6C6466617374
@@ -70,8 +71,9 @@ def _alone(database: Database) -> Generator[None]:
         return
     path = Path(name)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.with_name(path.name + ".lock").open("w") as lock:
+        make_state_folder(path.parent)
+        beside = path.with_name(path.name + ".lock")
+        with os.fdopen(os.open(beside, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
                 path.touch(mode=0o600)
