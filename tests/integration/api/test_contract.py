@@ -183,7 +183,7 @@ def _keep_on_this_host(body: Any, place: Place, folder: Path) -> None:
     if not isinstance(body, dict):
         return
     if isinstance(body.get("location"), str) and body["location"].startswith(("/", "s3:")):
-        body["location"] = str(folder / "made" / str(abs(hash(body["location"])) % 100))
+        body["location"] = str(folder / "made" / str(len(body["location"])))
     if body.get("immutable_days"):
         body["immutable_days"] = 0  # nobody could remove it after the test
     if isinstance(body.get("output"), str):

@@ -154,6 +154,7 @@ def test_conditions_are_told_once_and_again_when_they_come_back(stocked: Place) 
     with run_sink() as sink:
         body = {"name": "ops", "url": f"json://127.0.0.1:{sink.port}", "events": events}
         stocked.post("/notifications", body, 201)
+        _set_space(stocked, available=50)
         assert watch(stocked.context) == []
         aside = stocked.repository.with_name("aside")
         stocked.repository.rename(aside)
@@ -168,7 +169,13 @@ def test_conditions_are_told_once_and_again_when_they_come_back(stocked: Place) 
             [vm] = session.query(VirtualMachine).all()
             vm.added_at -= timedelta(days=9)
             vm.last_backup_at = vm.added_at
-            [repository] = session.query(Repository).all()
-            repository.available_bytes, repository.total_bytes = 1, 100
+        _set_space(stocked, available=1)
         assert [item.event for item in watch(stocked.context)] == events[1:]
         assert len(sink.requests) == 3
+
+
+def _set_space(place: Place, *, available: int) -> None:
+    """Of a hundred bytes, however full the disk of this machine is."""
+    with place.context.database.writing() as session:
+        [repository] = session.query(Repository).all()
+        repository.available_bytes, repository.total_bytes = available, 100
