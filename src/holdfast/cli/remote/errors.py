@@ -52,7 +52,7 @@ class ServerRefused(HoldfastError):
 class RunEnded(HoldfastError):
     """A run that was waited for did not succeed."""
 
-    code = "run_ended"
+    code = "run_unsuccessful"
     template = "the run {run} {state}: {problem}"
     hint = "{next_step}"
     run: str
