@@ -30,7 +30,12 @@ export function useLiveRunInfo(given: RunInfo): RunInfo {
     bytes_done: update.bytes_transferred,
     bytes_total: update.total_bytes,
     bytes_stored: update.stored_bytes,
-    disks: update.disks.length > 0 ? update.disks : given.disks,
+    ...(update.disks.length > 0
+      ? {
+          disks: update.disks,
+          bytes_read: update.disks.reduce((sum, disk) => sum + disk.read_bytes, 0),
+        }
+      : {}),
     bottleneck: update.bottleneck ?? given.bottleneck,
     error_code: update.error_code,
     error_message: update.error_message,
