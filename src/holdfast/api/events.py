@@ -34,6 +34,7 @@ _RECHECK_S = 1.0
 _TIDY_S = 600.0
 _LEAST_S = 0.45
 """Between two updates of a run that changed no state: at most two a second."""
+_SEE_ALL = "see-all"
 _AT_MOST = 1000
 """Connections of one process."""
 _PER_PRINCIPAL = 50
@@ -143,7 +144,11 @@ class Events:
                 self._clients.pop(sid, None)
                 await self._server.disconnect(sid)
             elif sid in self._clients:
-                self._clients[sid] = _Client(principal, principal.scope(Permission.VIEW))
+                client = _Client(principal, principal.scope(Permission.VIEW))
+                self._clients[sid] = client
+                if client.scope.all_vms != clients[sid].scope.all_vms:
+                    with contextlib.suppress(ValueError):  # it has just gone
+                        await self._place(sid, client)
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> bool:
         del auth
@@ -158,9 +163,17 @@ class Events:
             raise _refused("too_many_connections")
         client = _Client(principal, principal.scope(Permission.VIEW))
         self._clients[sid] = client
+        await self._place(sid, client)
         # Not awaited: what is sent before the handshake is answered would be lost.
         self._server.start_background_task(self._welcome, sid, client)
         return True
+
+    async def _place(self, sid: str, client: _Client) -> None:
+        """Who sees all is told together: a payload is encoded once for all of them."""
+        if client.scope.all_vms:
+            await self._server.enter_room(sid, _SEE_ALL)
+        else:
+            await self._server.leave_room(sid, _SEE_ALL)
 
     async def _disconnect(self, sid: str, reason: object = None) -> None:
         del reason
@@ -185,11 +198,11 @@ class Events:
     ) -> None:
         """`of_all`: what belongs to no VM is for everybody, not only for those who see all."""
         groups, tags = labels.get(vm_id or "", ((), ()))
+        await self._server.emit(event, payload, room=_SEE_ALL)
         for sid, client in list(self._clients.items()):
-            seen = client.scope.all_vms or (
-                of_all if vm_id is None else client.scope.contains(groups=groups, tags=tags)
-            )
-            if seen:
+            if client.scope.all_vms:
+                continue
+            if of_all if vm_id is None else client.scope.contains(groups=groups, tags=tags):
                 await self._server.emit(event, payload, to=sid)
 
     def _is_due(self, run: Run, now_s: float) -> bool:
@@ -230,7 +243,7 @@ class Events:
 
     def _active(self, scope: VmScope) -> Sequence[Run]:
         with self._database.reading() as session:
-            return changes.active_runs(session, scope)
+            return changes.running_runs(session, scope)
 
     def _present_principals(self, clients: Mapping[str, _Client]) -> dict[str, Principal | None]:
         found: dict[tuple[str, str | None], Principal | None] = {}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from holdfast.catalog.inventory import groups_of, in_scope, tags_of
 from holdfast.catalog.models import Run, VirtualMachine
 from holdfast.policy.access import VmScope
-from holdfast.policy.run_states import ACTIVE_STATES
+from holdfast.policy.run_states import RunState
 
 _LOOK_BACK = 256
 """Revisions of runs become visible in their order; this is for whoever changes one otherwise."""
@@ -39,12 +39,12 @@ def read_runs(session: Session, run_ids: Collection[str]) -> Sequence[Run]:
     return session.scalars(select(Run).where(Run.id.in_(run_ids)).order_by(Run.revision)).all()
 
 
-def active_runs(session: Session, scope: VmScope, limit: int = 500) -> Sequence[Run]:
-    """Running ones first."""
-    query = select(Run).where(Run.state.in_([state.value for state in ACTIVE_STATES]))
+def running_runs(session: Session, scope: VmScope, limit: int = 500) -> Sequence[Run]:
+    """Without those that wait: there may be thousands, and lists show them."""
+    query = select(Run).where(Run.state == RunState.RUNNING.value)
     if not scope.all_vms:
         query = query.where(Run.vm_id.in_(select(VirtualMachine.id).where(in_scope(scope))))
-    query = query.order_by(Run.started_at.is_(None), Run.created_at).limit(limit)
+    query = query.order_by(Run.created_at).limit(limit)
     return session.scalars(query).all()
 
 
