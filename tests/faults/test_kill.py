@@ -128,8 +128,12 @@ def writing_calls(ground: Ground, operation: Operation) -> list[SystemCall]:
 
 
 _MAINTENANCE = ("compact.", "maintenance.", "prune.", "verify.", "repair.", "copy.", "keys.")
-NAMES = sorted(name for name in FAILPOINTS if not name.startswith(_MAINTENANCE))
-"""Failpoints on the way of these operations; those of maintenance are hit by its own tests."""
+_OF_IMMUTABLE = {"local_store.before_lock", "locks.after_renewal"}
+NAMES = sorted(
+    name for name in FAILPOINTS if not name.startswith(_MAINTENANCE) and name not in _OF_IMMUTABLE
+)
+"""Failpoints on the way of these operations; those of maintenance and of immutable repositories are
+hit by their own tests: `test_failpoints`, `test_immutable_kills`."""
 
 
 def failpoint_operation(name: str) -> Operation:
