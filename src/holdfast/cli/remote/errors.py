@@ -59,3 +59,15 @@ class RunEnded(HoldfastError):
     state: str
     problem: str
     next_step: str
+
+
+@dataclass(kw_only=True, eq=False)
+class NoLongerWatched(HoldfastError):
+    """Ctrl-C ended the command, not the run."""
+
+    code = "no_longer_watched"
+    category = Category.INTERRUPTED
+    retry = Retry.NOW
+    template = "no longer watching the run {run}, which goes on"
+    hint = "`holdfast job watch {run}` watches it again, `holdfast job cancel {run}` stops it"
+    run: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.cli.remote.errors import RunEnded, ServerUnreachable
+from holdfast.cli.remote.errors import NoLongerWatched, RunEnded, ServerUnreachable
 from holdfast.cli.remote.server import Document, Remote
 from holdfast.cli.screen import ProgressBar
 from holdfast.core.clock import SystemClock
@@ -15,13 +15,14 @@ _UNREACHABLE_S = 120.0
 
 
 def follow(remote: Remote, run_id: str) -> Document:
-    """The run as it ended well. Raises RunEnded when it failed or was cancelled, and Cancelled on
-    Ctrl-C, which leaves the run alone."""
+    """The run as it ended well. Raises RunEnded when it failed or was cancelled, and
+    NoLongerWatched on Ctrl-C, which leaves the run alone."""
     clock = SystemClock()
     heard_s = clock.monotonic_s()
     with ProgressBar(remote.runtime.screen) as bar:
         while True:
-            remote.runtime.cancel.check()
+            if remote.runtime.cancel.is_cancelled:
+                raise NoLongerWatched(run=run_id)
             try:
                 run = remote.server.get(f"/runs/{run_id}")
                 heard_s = clock.monotonic_s()
