@@ -2,15 +2,15 @@
 `<noun>_changed` when a resource changed.
 
 Each process of the service polls the catalogue five times a second and tells its own browsers, so
-several processes need no broker between them. Every event goes only to those who may see its VM; a
-connection ends when its session or token does. Enter at `Events`.
+several processes need no broker between them. Every event goes only to those who may see what it is
+about (`event_audience`); a connection ends when its session or token does. Enter at `Events`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from holdfast.api.access.authentication import by_session, refreshed_token
 from holdfast.api.access.requirement import Principal
+from holdfast.api.event_audience import Audience, Labels, of_notice, of_run
 from holdfast.api.event_payloads import changed, payloads
 from holdfast.api.runtime_settings import runtime_settings
 from holdfast.catalog import changes, log, notices, sessions
@@ -41,7 +42,6 @@ _PER_PRINCIPAL = 50
 _log = structlog.get_logger("holdfast.events")
 
 _refused: Any = cast("Any", socketio).exceptions.ConnectionRefusedError
-Labels = Mapping[str, tuple[Collection[str], Collection[str]]]
 
 
 @dataclass(slots=True)
@@ -127,11 +127,12 @@ class Events:
                 self._seen.waiting.add(run.id)
                 continue
             self._seen.waiting.discard(run.id)
+            audience = of_run(run, news.labels)
             for event, payload in payloads(run, now):
-                await self._send(event, payload, run.vm_id, news.labels)
+                await self._send(event, payload, audience)
         for notice in news.notices:
             event, payload = changed(notice)
-            await self._send(event, payload, notice.vm_id, news.labels, of_all=True)
+            await self._send(event, payload, of_notice(notice, news.labels))
 
     async def recheck(self) -> None:
         """End connections whose session or token ended; take over changed rights."""
@@ -187,22 +188,15 @@ class Events:
             for event, payload in payloads(run, now):
                 await self._server.emit(event, payload, to=sid)
 
-    async def _send(
-        self,
-        event: str,
-        payload: dict[str, Any],
-        vm_id: str | None,
-        labels: Labels,
-        *,
-        of_all: bool = False,
-    ) -> None:
-        """`of_all`: what belongs to no VM is for everybody, not only for those who see all."""
-        groups, tags = labels.get(vm_id or "", ((), ()))
-        await self._server.emit(event, payload, room=_SEE_ALL)
+    async def _send(self, event: str, payload: dict[str, Any], audience: Audience) -> None:
+        """Who sees all is told together, unless it is somebody's own."""
+        together = audience.user_id is None
+        if together:
+            await self._server.emit(event, payload, room=_SEE_ALL)
         for sid, client in list(self._clients.items()):
-            if client.scope.all_vms:
+            if together and client.scope.all_vms:
                 continue
-            if of_all if vm_id is None else client.scope.contains(groups=groups, tags=tags):
+            if audience.includes(client.principal, client.scope):
                 await self._server.emit(event, payload, to=sid)
 
     def _is_due(self, run: Run, now_s: float) -> bool:

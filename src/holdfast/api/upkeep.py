@@ -75,11 +75,11 @@ def end_expired_mounts(context: ServiceContext) -> list[str]:
         idle = timedelta(minutes=runtime_settings(session).mount_idle_minutes)
         mounts.slide_all(session, busy, now, idle)
         gone = mounts.remove_expired(session, now)
-        for mount_id in gone:
-            announce(session, "mount", mount_id, "removed", clock=context.clock)
+        for mount_id, owner in gone.items():
+            announce(session, "mount", mount_id, "removed", clock=context.clock, user_id=owner)
     for mount_id in gone:
         context.mounts.end(mount_id)
-    return gone
+    return list(gone)
 
 
 def watch(context: ServiceContext) -> list[Message]:

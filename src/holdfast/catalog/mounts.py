@@ -98,9 +98,10 @@ def has_expired(session: Session, now: datetime) -> bool:
     return session.scalar(query) is not None
 
 
-def remove_expired(session: Session, now: datetime) -> list[str]:
-    """Their ids."""
-    gone = list(session.scalars(select(RestoreMount.id).where(RestoreMount.expires_at <= now)))
+def remove_expired(session: Session, now: datetime) -> dict[str, str]:
+    """Whose each of them was, by its id."""
+    expired = select(RestoreMount.id, RestoreMount.created_by).where(RestoreMount.expires_at <= now)
+    gone = {mount_id: owner for mount_id, owner in session.execute(expired)}  # noqa: C416 - rows are no pairs to pyright
     if gone:
         session.execute(delete(RestoreMount).where(RestoreMount.id.in_(gone)))
     return gone

@@ -25,12 +25,23 @@ def announce(
     *,
     clock: Clock,
     vm_id: str | None = None,
+    user_id: str | None = None,
 ) -> None:
-    """Becomes the event `<noun>_changed`. Without a `vm_id` everybody who may view is told, so it
-    carries no more than the id. Call it last, like `audit.record`."""
+    """Becomes the event `<noun>_changed`. With a `user_id` only that user and who manages access
+    are told, with a `vm_id` who sees the VM; without either everybody who may view, so it carries
+    no more than the id. Call it last, like `audit.record`."""
     session.flush()
     lock_journal(session)
-    session.add(Notice(at=clock.now(), noun=noun, object_id=object_id, action=action, vm_id=vm_id))
+    session.add(
+        Notice(
+            at=clock.now(),
+            noun=noun,
+            object_id=object_id,
+            action=action,
+            vm_id=vm_id,
+            user_id=user_id,
+        )
+    )
     session.flush()
 
 

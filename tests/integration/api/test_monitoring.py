@@ -7,11 +7,12 @@ from datetime import timedelta
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from holdfast.catalog.models import Platform, VirtualMachine, VmTag
+from holdfast.catalog.models import Platform
 from holdfast.catalog.resources import claim_next, read_limits, register_worker
 from holdfast.catalog.runs import RunRequest, add_run
 from holdfast.policy.access import Grant, Role
 from holdfast.policy.run_states import RunKind
+from tests.support.rows import add_vm_row
 from tests.support.service import TestService, everywhere, problem_of, tagged
 
 
@@ -29,27 +30,10 @@ def queue_two_and_begin_one(service: TestService) -> None:
         )
         session.add(platform)
         for name in ("vm-blue", "vm-red"):
-            session.add(
-                VirtualMachine(
-                    id=name,
-                    platform_id="p1",
-                    platform_identity="images",
-                    platform_vm_id=name,
-                    name=name,
-                    power="running",
-                    firmware="bios",
-                    vcpus=1,
-                    memory_bytes=1,
-                    size_bytes=1,
-                    disks=[],
-                    networks=[],
-                    added_at=clock.now(),
-                )
-            )
-            session.flush()
+            tag = "blue" if name == "vm-blue" else ""
+            add_vm_row(session, name, clock.now(), platform_id="p1", tag=tag)
             wanted = RunRequest(kind=RunKind.BACKUP, vm_id=name, platform_id="p1")
             add_run(session, wanted, clock)
-        session.add(VmTag(vm_id="vm-blue", tag="blue"))
         worker = register_worker(
             session, id="host:w", host="host", pid=1, version="0", slots=2, clock=clock
         )

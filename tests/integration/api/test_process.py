@@ -17,11 +17,12 @@ import socketio
 
 from holdfast.catalog import tokens, users
 from holdfast.catalog.database import Database
-from holdfast.catalog.models import Run, VirtualMachine, VmTag
+from holdfast.catalog.models import Run
 from holdfast.catalog.notices import announce
 from holdfast.core.clock import SystemClock
 from holdfast.policy.access import Grant, Role
 from tests.support.live_events import Listener
+from tests.support.rows import add_vm_row
 from tests.support.running_service import RunningService, base_environment, command, run_service
 from tests.support.service import everywhere, tagged
 
@@ -55,6 +56,24 @@ def make_token(database: Database, *grants: Grant) -> str:
         )[1]
 
 
+def make_viewer(database: Database) -> tuple[str, str]:
+    """A user who sees some VMs, and a token of theirs."""
+    grants = [tagged(Role.VIEWER)]
+    with database.writing() as session:
+        user = users.add_user(
+            session,
+            name="anna",
+            display_name="",
+            password_hash=None,
+            grants=grants,
+            clock=CLOCK,
+        )
+        _, token = tokens.add_token(
+            session, user, name="t", grants=grants, expires_at=None, clock=CLOCK
+        )
+        return user.id, token
+
+
 def add_run(database: Database, run_id: str, vm_id: str | None, state: str, revision: int) -> None:
     with database.writing() as session:
         session.merge(
@@ -81,24 +100,7 @@ def add_run(database: Database, run_id: str, vm_id: str | None, state: str, revi
 
 def add_vm(database: Database, vm_id: str, tag: str) -> None:
     with database.writing() as session:
-        session.add(
-            VirtualMachine(
-                id=vm_id,
-                platform_identity="images",
-                platform_vm_id=vm_id,
-                name=vm_id,
-                power="running",
-                firmware="bios",
-                vcpus=1,
-                memory_bytes=1,
-                size_bytes=1,
-                disks=[],
-                networks=[],
-                added_at=CLOCK.now(),
-            )
-        )
-        session.flush()
-        session.add(VmTag(vm_id=vm_id, tag=tag))
+        add_vm_row(session, vm_id, CLOCK.now(), tag=tag)
 
 
 def test_events_reach_who_may_see_the_vm(running: RunningService, database: Database) -> None:
@@ -122,6 +124,33 @@ def test_events_reach_who_may_see_the_vm(running: RunningService, database: Data
     seer.wait_for("vm_changed", id="vm-red")
     assert not [payload for _, payload in blue.heard if payload.get("vm_id") == "vm-red"]
     for listener in (seer, blue):
+        listener.client.disconnect()
+
+
+def test_what_is_somebodys_own_reaches_them_and_who_manages_access(
+    running: RunningService, database: Database
+) -> None:
+    add_vm(database, "vm-ours", "blue")
+    owner, token = make_viewer(database)
+    mine = Listener(running, token)
+    other = Listener(running, make_token(database, everywhere(Role.OPERATOR)))
+    manager = Listener(running, make_token(database, everywhere(Role.ADMINISTRATOR)))
+    for noun, vm_id in (("user", None), ("token", None), ("mount", "vm-ours")):
+        with database.writing() as session:
+            announce(session, noun, "own", "changed", clock=CLOCK, vm_id=vm_id, user_id=owner)
+    with database.writing() as session:
+        announce(session, "machine_group", "group", "changed", clock=CLOCK)
+        announce(session, "never heard of", "x", "changed", clock=CLOCK)
+        announce(session, "platform", "last", "changed", clock=CLOCK)
+    for listener in (mine, other, manager):
+        listener.wait_for("platform_changed", id="last")
+    own = {"user_changed", "token_changed", "mount_changed"}
+    assert {event for event, _ in mine.heard} == {*own, "platform_changed"}
+    assert own < {event for event, _ in manager.heard}
+    heard = {event for event, _ in other.heard}
+    assert not heard & own
+    assert "machine_group_changed" in heard, "who sees all sees groups"
+    for listener in (mine, other, manager):
         listener.client.disconnect()
 
 

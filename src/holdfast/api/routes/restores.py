@@ -121,7 +121,15 @@ def mount_backup(body: MountRequest, context: Context, caller: Caller) -> Restor
             session.add(row)
             session.flush()
             shown = _shown(session, row)
-            announce(session, "mount", row.id, "created", clock=context.clock, vm_id=point.vm_id)
+            announce(
+                session,
+                "mount",
+                row.id,
+                "created",
+                clock=context.clock,
+                vm_id=point.vm_id,
+                user_id=row.created_by,
+            )
             record(
                 session,
                 caller,
@@ -162,8 +170,9 @@ def unmount(mount_id: MountId, context: Context, caller: Caller) -> None:
     """Close it. What still reads from it is broken off."""
     with context.database.writing() as session:
         row = mounts.find_mount(session, mount_id, owner_filter(caller), context.clock.now())
+        owner = row.created_by
         session.delete(row)
-        announce(session, "mount", mount_id, "removed", clock=context.clock)
+        announce(session, "mount", mount_id, "removed", clock=context.clock, user_id=owner)
         record(
             session,
             caller,

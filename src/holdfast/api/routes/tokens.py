@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 
 from holdfast.api.access import Caller, signed_in
 from holdfast.api.access.views import grant_info, parse_grants
-from holdfast.api.context import Context
+from holdfast.api.context import Context, ServiceContext
 from holdfast.api.schemas.access import TokenCreate, TokenCreated, TokenInfo
 from holdfast.api.schemas.common import Id, Page
 from holdfast.catalog import audit, tokens, users
 from holdfast.catalog.errors import NotInCatalogue
 from holdfast.catalog.models import ApiToken, User
-from holdfast.catalog.notices import announce
+from holdfast.catalog.notices import Change, announce
 from holdfast.catalog.paging import PageRequest
 from holdfast.policy.access import Permission
 
@@ -72,7 +72,7 @@ def create_token(body: TokenCreate, caller: Caller, context: Context) -> TokenCr
             object_id=token.id,
             details={"name": token.name},
         )
-        announce(session, "token", token.id, "created", clock=context.clock)
+        _announce(context, session, token, "created")
         info = _info(session, token, owner.name)
     return TokenCreated(**info.model_dump(), token=secret)
 
@@ -96,7 +96,11 @@ def revoke_token(token_id: Id, caller: Caller, context: Context) -> None:
             object_id=token.id,
             details={"name": token.name},
         )
-        announce(session, "token", token.id, "removed", clock=context.clock)
+        _announce(context, session, token, "removed")
+
+
+def _announce(context: ServiceContext, session: Session, token: ApiToken, action: Change) -> None:
+    announce(session, "token", token.id, action, clock=context.clock, user_id=token.user_id)
 
 
 def _names(session: Session, rows: Sequence[ApiToken]) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from holdfast.api.schemas.access import UserCreate, UserCreated, UserInfo, UserU
 from holdfast.api.schemas.common import Id, Page
 from holdfast.catalog import audit, sessions, users
 from holdfast.catalog.models import User
-from holdfast.catalog.notices import announce
+from holdfast.catalog.notices import Change, announce
 from holdfast.catalog.paging import PageRequest
 from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Access, Grant, Permission, ScopeKind
@@ -62,7 +62,7 @@ def create_user(body: UserCreate, caller: Caller, context: Context) -> UserCreat
             must_change_password=True,
         )
         _record(context, session, caller, "user.create", user, {"grants": _words(grants)})
-        announce(session, "user", user.id, "created", clock=context.clock)
+        _announce(context, session, user, "created")
     info = user_info(user, grants)
     return UserCreated(**info.model_dump(), password=password if generated else None)
 
@@ -105,7 +105,7 @@ def update_user(user_id: Id, body: UserUpdate, caller: Caller, context: Context)
         changes = sorted(body.model_dump(exclude_unset=True, exclude={"grants"}))
         details = {"changed": changes, "disabled": user.disabled, "grants": _words(grants)}
         _record(context, session, caller, "user.update", user, details)
-        announce(session, "user", user.id, "changed", clock=context.clock)
+        _announce(context, session, user, "changed")
     return UserUpdated(**user_info(user, grants).model_dump(), password=password)
 
 
@@ -119,7 +119,7 @@ def delete_user(user_id: Id, caller: Caller, context: Context) -> None:
             raise InvalidInput(what="user_id", problem="is your own account: ask another")
         users.remove_user(session, user)
         _record(context, session, caller, "user.delete", user, {})
-        announce(session, "user", user.id, "removed", clock=context.clock)
+        _announce(context, session, user, "removed")
 
 
 def _require_above(caller: Principal, theirs: Access) -> None:
@@ -160,6 +160,12 @@ def _record(
         object_id=user.id,
         details={"name": user.name, **details},
     )
+
+
+def _announce(
+    context: ServiceContext, session: sessions.Session, user: User, action: Change
+) -> None:
+    announce(session, "user", user.id, action, clock=context.clock, user_id=user.id)
 
 
 def _words(grants: list[Grant]) -> list[str]:

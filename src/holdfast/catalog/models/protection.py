@@ -43,6 +43,19 @@ class Repository(Base):
     last_check_at: Mapped[datetime | None]
     last_check_result: Mapped[str] = mapped_column(Text, default="")
     """Empty before the first check; `sound`, or the problem in words."""
+    immutable_days: Mapped[int] = mapped_column(default=0)
+    """Of the rule by which points are locked; 0 without one."""
+    immutable_mode: Mapped[str] = mapped_column(String(20), default="")
+    is_immutable: Mapped[bool] = mapped_column(default=False)
+    """There is a rule, and the last attack on a canary failed."""
+    immutable_message: Mapped[str] = mapped_column(Text, default="")
+    """What that attack has shown, in words; empty without a rule."""
+    immutable_tested_at: Mapped[datetime | None]
+    locks_renewed_at: Mapped[datetime | None]
+    """When a run last renewed the locks of all that points need."""
+    damaged_points: Mapped[list[Any]] = mapped_column(default=list)
+    """Points that cannot be read and never could be since they are known here: `id`, `problem`.
+    Others have a row that says so itself."""
 
 
 class RestorePoint(Base):
@@ -79,6 +92,10 @@ class RestorePoint(Base):
     notes: Mapped[list[Any]]
     held: Mapped[str] = mapped_column(Text, default="")
     suspect: Mapped[str] = mapped_column(Text, default="")
+    locked_until: Mapped[datetime | None]
+    """Nobody deletes it before, as the storage said when it was last asked."""
+    damaged: Mapped[str] = mapped_column(Text, default="")
+    """Why it cannot be read now; the row says what it was. Empty when it can."""
 
 
 class RestoreMount(Base):

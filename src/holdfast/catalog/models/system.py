@@ -68,3 +68,5 @@ class Notice(Base):
     """`created`, `changed` or `removed`."""
     vm_id: Mapped[str | None] = mapped_column(String(36))
     """The VM that it belongs to: only who sees the VM is told."""
+    user_id: Mapped[str | None] = mapped_column(String(36))
+    """Whose it is: only they and who manages access are told, whatever VM it belongs to."""
