@@ -89,7 +89,6 @@ class Lab:
     repository_id: str
     vms: dict[str, str] = field(default_factory=dict[str, str])
     """Ids by name."""
-    platform_id: str = ""
 
     @property
     def cookies(self) -> list[dict[str, str]]:
@@ -98,11 +97,24 @@ class Lab:
     def image(self, name: str) -> Path:
         return self.folder / "images" / f"{name}.raw"
 
+    def manage(self, platform: Mapping[str, Any], *names: str) -> str:
+        """Connect a platform and add its VMs of these names, all if none is said. Its id."""
+        added = self.post("/platforms", platform)
+        where = f"/platforms/{added['id']}"
+        found = self.post(f"{where}/discover")["vms"]
+        wanted = [vm["platform_vm_id"] for vm in found if not names or vm["name"] in names]
+        vms = self.post(f"{where}/vms", {"platform_vm_ids": wanted})["vms"]
+        self.vms.update({vm["name"]: vm["vm_id"] for vm in vms})
+        return added["id"]
+
     def get(self, path: str, **query: Any) -> Any:
         return _json(self.client.get(f"/api/v1{path}", params=query))
 
     def post(self, path: str, body: Any = None) -> Any:
         return _json(self.client.post(f"/api/v1{path}", json=body))
+
+    def patch(self, path: str, body: Any) -> Any:
+        return _json(self.client.patch(f"/api/v1{path}", json=body))
 
     def start(self, vm: str, kind: str = "incremental") -> Any:
         body = {
@@ -165,14 +177,24 @@ def cookies_of(client: httpx.Client, service: Service) -> list[dict[str, str]]:
     ]
 
 
-def write_image(path: Path, tree: Mapping[str, bytes], size_bytes: int = 48 * MIB) -> None:
-    """A raw disk that is one ext4 file system with these files; nothing is mounted for it."""
+def write_image(
+    path: Path,
+    tree: Mapping[str, bytes],
+    size_bytes: int = 48 * MIB,
+    *,
+    modified_s: float | None = None,
+) -> None:
+    """A raw disk that is one ext4 file system with these files; nothing is mounted for it.
+    `modified_s`: when the files say that they were changed, in seconds since 1970."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as source:
         for name, content in tree.items():
             target = Path(source) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
+        if modified_s is not None:
+            for path_inside in sorted(Path(source).rglob("*"), reverse=True):
+                os.utime(path_inside, (modified_s, modified_s))
         with path.open("wb") as file:
             file.truncate(size_bytes)
         command = ["mkfs.ext4", "-q", "-F", "-L", path.stem[:16], "-d", source, str(path)]
@@ -243,13 +265,15 @@ def open_lab(folder: Path, *, vms: tuple[str, ...] = ()) -> Generator[Lab]:
     for number, name in enumerate(vms):
         tree = {"etc/hostname": f"{name}\n".encode(), "data": noise(1000 + number, 2 * MIB)}
         write_image(images / f"{name}.raw", tree, 24 * MIB)
+    with open_service(folder) as lab:
+        lab.manage({"kind": "images", "name": "Images", "path": str(images)})
+        yield lab
+
+
+@contextmanager
+def open_service(folder: Path) -> Generator[Lab]:
+    """A service with a repository and nothing to back up."""
     with serving(folder) as service, closing(sign_in(service)) as client:
-        new = {"kind": "images", "name": "Images", "path": str(images)}
-        platform = _json(client.post("/api/v1/platforms", json=new))
-        where = f"/api/v1/platforms/{platform['id']}"
-        found = _json(client.post(f"{where}/discover"))["vms"]
-        ids = {"platform_vm_ids": [vm["platform_vm_id"] for vm in found]}
-        added = _json(client.post(f"{where}/vms", json=ids))
         new = {
             "location": str(folder / "repository"),
             "name": "Main",
@@ -257,11 +281,4 @@ def open_lab(folder: Path, *, vms: tuple[str, ...] = ()) -> Generator[Lab]:
             "passphrase": PASSPHRASE,
         }
         repository = _json(client.post("/api/v1/repositories", json=new))
-        yield Lab(
-            service=service,
-            folder=folder,
-            client=client,
-            repository_id=repository["id"],
-            platform_id=platform["id"],
-            vms={vm["name"]: vm["vm_id"] for vm in added["vms"]},
-        )
+        yield Lab(service=service, folder=folder, client=client, repository_id=repository["id"])

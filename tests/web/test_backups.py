@@ -139,6 +139,11 @@ def test_a_disk_is_restored_from_the_wizard(lab: Lab, open_lab_page: Callable[..
     page = open_lab_page(f"/backups/{first}")
     page.get_by_role("button", name="Restore", exact=True).click()
     dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Next").click()
+    expect(dialog.get_by_text("No platform can take a VM")).to_be_visible()
+    forward = dialog.get_by_role("button", name="Next")
+    expect(forward).to_have_attribute("aria-disabled", "true")
+    dialog.get_by_role("button", name="Back").click()
     dialog.get_by_label("One disk").check()
     dialog.get_by_role("button", name="Next").click()
     target = RESTORES / f"{lab.folder.parent.name}-{lab.folder.name}.img"

@@ -15,7 +15,9 @@ from holdfast.core.clock import Clock
 KEY = "service"
 OWN_RESTORE_ROOT = Path("/var/lib/holdfast/restores")
 """Made when it is first needed; the others are those of whom they belong to."""
-RESTORE_ROOTS = (OWN_RESTORE_ROOT, Path("/var/lib/libvirt/images"))
+VM_IMAGES = Path("/var/lib/libvirt/images")
+"""Where the disks of whole VMs are restored to."""
+RESTORE_ROOTS = (OWN_RESTORE_ROOT, VM_IMAGES)
 """Folders below which disk images may be written on request of the API."""
 
 

@@ -29,6 +29,7 @@ from holdfast.hypervisors.libvirt.define import (
     undefine_vm,
     vm_exists,
 )
+from holdfast.hypervisors.libvirt.domain_xml import parse_domain
 from holdfast.hypervisors.libvirt.inventory import Inventory
 from holdfast.repository import DiskRecord, Repository, RestorePoint
 from holdfast.restore.disk import restore_disk
@@ -109,7 +110,7 @@ class _VmRestore:
     def run(self) -> VmRestore:
         started_s = SystemClock().monotonic_s()
         stored = self._artifacts()
-        replaced = self._check_name()
+        replaced = self._check_free(stored)
         with ExitStack() as undo:
             files = {disk.key: self._restore(disk, undo) for disk in self._point.manifest.disks}
             if replaced is None:
@@ -137,8 +138,16 @@ class _VmRestore:
             raise InvalidInput(what=f"point {self._point.id}", problem=problem)
         return stored
 
-    def _check_name(self) -> VirtualMachine | None:
+    def _check_free(self, stored: Mapping[str, bytes]) -> VirtualMachine | None:
         """The VM to be replaced, if any. Asked before any byte moves."""
+        replaced = self._replaced()
+        uuid = parse_domain(stored[DOMAIN_XML]).uuid
+        gone = replaced is not None and replaced.id == uuid
+        if self._options.keep_identity and not gone and vm_exists(self._connection, uuid):
+            raise TargetExists(path=f"a VM with the UUID {uuid}")
+        return replaced
+
+    def _replaced(self) -> VirtualMachine | None:
         if not vm_exists(self._connection, self._name):
             return None
         if not self._options.overwrite:

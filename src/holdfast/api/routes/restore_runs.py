@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
 from holdfast.api.platform_access import is_remote
+from holdfast.api.restore_preview import preview_of
 from holdfast.api.runs_shown import run_brief
 from holdfast.api.runtime_settings import OWN_RESTORE_ROOT, RESTORE_ROOTS
 from holdfast.api.schemas.restores import DiskRestore, RestorePreview, VmRestore
@@ -23,7 +24,6 @@ from holdfast.catalog.models import RestorePoint
 from holdfast.catalog.points import find_point
 from holdfast.catalog.runs import RunRequest, add_run
 from holdfast.core.errors import InvalidInput, TargetExists
-from holdfast.core.units import format_bytes
 from holdfast.policy.access import Permission
 from holdfast.policy.run_states import RunKind
 
@@ -88,38 +88,14 @@ def restore_vm(body: VmRestore, context: Context, caller: Caller) -> RunAccepted
 
 @router.post("/vms/preview", dependencies=_RESTORE)
 def preview_vm_restore(body: VmRestore, context: Context, caller: Caller) -> RestorePreview:
-    """What it would do, in words, without doing it."""
+    """What it would do, in words, and what stands in its way, without doing it."""
     with context.database.reading() as session:
-        point, row = find_point(session, caller.scope(Permission.RESTORE_RUN), body.backup_id)
+        point, repository = find_point(
+            session, caller.scope(Permission.RESTORE_RUN), body.backup_id
+        )
         platform = inventory.find_platform(session, body.platform_id)
-    over = body.mode == "overwrite"
-    name = body.name or (point.vm_name if over else f"{point.vm_name}-restored")
-    taken = f"{point.captured_at:%Y-%m-%d %H:%M} UTC"
-    size = f"{format_bytes(point.size_bytes)} in {len(point.disks)} disk(s)"
-    summary = [
-        f"Read the backup of {point.vm_name} from {taken} out of {row.name}: {size}.",
-        f"{'Replace' if over else 'Define'} the VM {name} on {platform.name}.",
-        "Keep its UUID and MAC addresses."
-        if body.keep_identity or over
-        else "Give it a new UUID and new MAC addresses.",
-        "Leave its network cards disconnected." if body.isolated else "Connect its networks.",
-        "Start it." if body.start else "Leave it shut off.",
-    ]
-    warnings = [f"The backup is in doubt: {point.suspect}"] if point.suspect else []
-    if body.keep_identity and not over:
-        warnings.append("The old VM must be gone: two with one identity disturb each other.")
-    conflicts: list[str] = []
-    if platform.kind != "libvirt" or is_remote(platform):
-        conflicts.append("VMs can be restored to a libvirt on the service's own host only.")
-    return RestorePreview(
-        summary=summary,
-        warnings=warnings,
-        name=name,
-        size_bytes=point.size_bytes,
-        disks=[str(disk["key"]) for disk in point.disks],
-        target_folder="/var/lib/libvirt/images",
-        conflicts=conflicts,
-    )
+        session.expunge_all()
+    return preview_of(body, point, repository, platform, context.settings.scratch_root)
 
 
 def _allowed_output(text: str) -> Path:

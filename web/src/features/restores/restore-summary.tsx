@@ -1,33 +1,25 @@
 "use client";
 
-import { useQuery } from "@tanstack/react-query";
 import { HiCheck, HiExclamation } from "react-icons/hi";
-import { api, failureOf, take } from "@/api-client";
+import { failureOf } from "@/api-client";
 import type { BackupJob } from "@/features/backups/queries";
 import { exactTime } from "@/ui/format";
 import { ErrorState, Notice, SkeletonLines } from "@/ui/states";
 import { Bytes } from "@/ui/values";
-import { type DiskChoice, type VmChoice, vmBody } from "./restore-wizard";
+import type { DiskChoice, VmPreview } from "./restore-wizard";
 
 /** What will happen, before it does; for a VM in the service's own words. */
 export function RestoreSummary({
   job,
   what,
-  vm,
   disk,
+  preview,
 }: {
   job: BackupJob;
   what: "vm" | "disk";
-  vm: VmChoice;
   disk: DiskChoice;
+  preview: VmPreview;
 }) {
-  const body = vmBody(job, vm);
-  const preview = useQuery({
-    queryKey: ["restore-preview", body],
-    queryFn: () => take(api.POST("/api/v1/restore/vms/preview", { body })),
-    enabled: what === "vm",
-    gcTime: 0,
-  });
   if (what === "disk")
     return (
       <Lines
@@ -56,7 +48,7 @@ export function RestoreSummary({
         </Notice>
       ))}
       {conflicts.map((text) => (
-        <Notice key={text} tone="bad" icon={HiExclamation}>
+        <Notice key={text} tone="bad" icon={HiExclamation} title="It cannot begin like this">
           {text}
         </Notice>
       ))}

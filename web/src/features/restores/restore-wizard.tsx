@@ -56,8 +56,10 @@ export function RestoreWizard({ job, onClose }: { job: BackupJob; onClose: () =>
     output: chosen.output || defaultOutput(job.vm_name, key, chosen.format),
   };
   const restore = useRestore(job, what, vm, disk);
-  const missing = step === 0 ? null : missingOf(what, vm, disk, job);
   const last = step === STEPS.length - 1;
+  const preview = useVmPreview(job, vm, last && what === "vm");
+  const missing =
+    step === 0 ? null : (missingOf(what, vm, disk, job) ?? (last ? obstacleOf(preview) : null));
   return (
     <FormModal
       open
@@ -130,7 +132,7 @@ export function RestoreWizard({ job, onClose }: { job: BackupJob; onClose: () =>
             onChange={(changes) => setDisk((before) => ({ ...before, ...changes }))}
           />
         ))}
-      {step === 2 && <RestoreSummary job={job} what={what} vm={vm} disk={disk} />}
+      {step === 2 && <RestoreSummary job={job} what={what} disk={disk} preview={preview} />}
     </FormModal>
   );
 }
@@ -145,7 +147,7 @@ function missingOf(what: What, vm: VmChoice, disk: DiskChoice, job: BackupJob): 
   return vm.confirm.trim() === job.vm_name ? null : `Type ${job.vm_name} to confirm`;
 }
 
-export function vmBody(job: BackupJob, vm: VmChoice) {
+function vmBody(job: BackupJob, vm: VmChoice) {
   return {
     backup_id: job.id,
     platform_id: vm.platform_id,
@@ -156,6 +158,24 @@ export function vmBody(job: BackupJob, vm: VmChoice) {
     start: vm.start,
     confirm: vm.mode === "overwrite" ? vm.confirm.trim() : null,
   };
+}
+
+export type VmPreview = ReturnType<typeof useVmPreview>;
+
+/** What the service says the restore would do; asked anew whenever the summary is opened. */
+function useVmPreview(job: BackupJob, vm: VmChoice, enabled: boolean) {
+  const body = vmBody(job, vm);
+  return useQuery({
+    queryKey: ["restore-preview", body],
+    queryFn: () => take(api.POST("/api/v1/restore/vms/preview", { body })),
+    enabled,
+    gcTime: 0,
+  });
+}
+
+function obstacleOf(preview: VmPreview): string | null {
+  if (preview.isLoading) return "What will happen is still being worked out";
+  return preview.data?.conflicts[0] ?? null;
 }
 
 function useRestore(job: BackupJob, what: What, vm: VmChoice, disk: DiskChoice) {

@@ -7,7 +7,7 @@ import { isFinal } from "@/features/live/progress";
 import { useDenied } from "@/features/session/session";
 import { Button } from "@/ui/button";
 import { Card } from "@/ui/card";
-import { words } from "@/ui/format";
+import { sentence, words } from "@/ui/format";
 import { Facts, Page, PageHeader } from "@/ui/page";
 import { ErrorState, Notice, SkeletonLines } from "@/ui/states";
 import { usePathId } from "@/ui/url-state";
@@ -111,23 +111,53 @@ function Loaded({ run: given }: { run: RunInfo }) {
   );
 }
 
+/** What a restore left, and where. */
 function Done({ run }: { run: RunInfo }) {
-  const { output, name } = run.request;
+  const { output } = run.request;
   if (run.kind === "restore_disk" && typeof output === "string")
     return (
       <Notice tone="ok" title="The disk is restored">
-        <span className="font-mono text-xs">{output}</span>
+        <span className="font-mono text-xs break-all">{output}</span>
       </Notice>
     );
-  if (run.kind === "restore_vm")
-    return (
-      <Notice tone="ok" title="The VM is restored">
-        {typeof name === "string" && name
-          ? `It is on its platform as ${name}.`
-          : "It is on its platform. The log names it."}
-      </Notice>
-    );
+  if (run.kind === "restore_vm") return <RestoredVm run={run} />;
   return null;
+}
+
+function RestoredVm({ run }: { run: RunInfo }) {
+  const { vm, disks, notes } = run.result;
+  const [name] = textsOf(vm && typeof vm === "object" ? [(vm as { name?: unknown }).name] : []);
+  const platform = run.platform_id ? `?platform=${encodeURIComponent(run.platform_id)}` : "";
+  return (
+    <Notice
+      tone="ok"
+      title="The VM is restored"
+      action={
+        <Button size="xs" href={`/discovery${platform}`}>
+          Discover it
+        </Button>
+      }
+    >
+      <p>
+        {name ? `It is on its platform as ${name}.` : "It is on its platform. The log names it."} To
+        back it up as well, discover and add it.
+      </p>
+      <ul className="mt-1 font-mono text-xs break-all">
+        {textsOf(disks && Object.values(disks)).map((path) => (
+          <li key={path}>{path}</li>
+        ))}
+      </ul>
+      {textsOf(notes).map((note) => (
+        <p key={note} className="mt-1">
+          {sentence(note)}
+        </p>
+      ))}
+    </Notice>
+  );
+}
+
+function textsOf(values: unknown): string[] {
+  return Array.isArray(values) ? values.filter((value) => typeof value === "string") : [];
 }
 
 /** What was asked for, as far as it is text for people. */
