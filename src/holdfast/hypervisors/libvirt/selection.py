@@ -24,5 +24,7 @@ def select_disks(vm: VirtualMachine, keys: Sequence[str] | None) -> Sequence[Dis
         if not disk.included:
             raise CaptureFailed(name=vm.name, problem=f"{disk.key}: {disk.excluded_reason}")
     if not disks:
-        raise CaptureFailed(name=vm.name, problem="it has no disk that can be captured")
+        why = "; ".join(f"{disk.key}: {disk.excluded_reason}" for disk in vm.disks)
+        problem = f"none of its disks can be captured: {why}" if why else "it has no disks"
+        raise CaptureFailed(name=vm.name, problem=problem)
     return disks
