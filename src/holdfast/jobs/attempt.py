@@ -217,8 +217,6 @@ class Attempt:
                 heard.progressed = True
             case "plan":
                 heard.plan = fields["disks"]
-                for disk in fields["disks"]:
-                    heard.messages.append(("info", _plan_line(disk)))
             case "message":
                 heard.messages.append((fields["level"], fields["text"]))
             case "result":
@@ -349,10 +347,6 @@ class Attempt:
                 listener(run)
             except Exception:  # noqa: BLE001 - the run has ended whatever follows
                 self._log.exception("what follows a run failed")
-
-
-def _plan_line(disk: dict[str, Any]) -> str:
-    return f"{disk['key']}: {disk['mode']}, {disk['planned_bytes']} bytes to read: {disk['reason']}"
 
 
 def _error_document(error: HoldfastError) -> dict[str, Any]:

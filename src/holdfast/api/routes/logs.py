@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
 
 from holdfast.api.access import Caller, Principal, requires
 from holdfast.api.context import Context, ServiceContext
 from holdfast.api.schemas.system import LogInfo, LogPage
 from holdfast.catalog.inventory import of_visible_vms
-from holdfast.catalog.models import LogEntry
+from holdfast.catalog.models import LogEntry, VirtualMachine
 from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Permission
 
@@ -92,7 +93,7 @@ def list_logs(
                 query = query.where(LogEntry.seq < _seq(cursor))
             query = query.order_by(LogEntry.seq.desc())
         rows = session.scalars(query.limit(limit)).all()
-        entries = [_info(row) for row in rows]
+        entries = _infos(session, rows)
     full = after_seq is None and len(rows) == limit
     return LogPage(
         entries=entries,
@@ -123,7 +124,8 @@ def _lines(context: ServiceContext, query: Select[LogEntry]) -> Iterator[str]:
             rows = session.scalars(
                 query.where(LogEntry.seq > last).order_by(LogEntry.seq).limit(_EXPORT_AT_ONCE)
             ).all()
-            text = "".join(json.dumps(_info(row).model_dump(mode="json")) + "\n" for row in rows)
+            lines = [info.model_dump(mode="json") for info in _infos(session, rows)]
+            text = "".join(json.dumps(line) + "\n" for line in lines)
         if not rows:
             return
         last, told = rows[-1].seq, told + len(rows)
@@ -136,14 +138,21 @@ def _seq(cursor: str) -> int:
     return int(cursor)
 
 
-def _info(row: LogEntry) -> LogInfo:
-    return LogInfo(
-        seq=row.seq,
-        at=row.at,
-        level=cast("Level", row.level),
-        source=row.source,
-        run_id=row.run_id,
-        vm_id=row.vm_id,
-        message=row.message,
-        fields=row.fields,
-    )
+def _infos(session: Session, rows: Sequence[LogEntry]) -> list[LogInfo]:
+    ids = {row.vm_id for row in rows if row.vm_id}
+    named = select(VirtualMachine.id, VirtualMachine.name).where(VirtualMachine.id.in_(ids))
+    names: dict[str, str] = dict(session.execute(named).tuples().all()) if ids else {}
+    return [
+        LogInfo(
+            seq=row.seq,
+            at=row.at,
+            level=cast("Level", row.level),
+            source=row.source,
+            run_id=row.run_id,
+            vm_id=row.vm_id,
+            vm_name=names.get(row.vm_id or "", ""),
+            message=row.message,
+            fields=row.fields,
+        )
+        for row in rows
+    ]

@@ -113,6 +113,8 @@ class LogInfo(Output):
     source: str
     run_id: str | None
     vm_id: str | None
+    vm_name: str
+    """Empty for a line that is of no VM, or of one that is gone."""
     message: str
     fields: dict[str, Any]
 

@@ -341,8 +341,11 @@ function Lines({
                 >
                   {line.message}
                 </span>
-                <span className="hidden max-w-44 flex-none truncate text-ink-3 md:block">
-                  {line.source}
+                <span
+                  className="hidden max-w-56 flex-none truncate text-ink-3 md:block"
+                  title={line.vm_name || line.source}
+                >
+                  {line.vm_name || line.source}
                 </span>
               </button>
               {open && (
@@ -352,6 +355,12 @@ function Lines({
                     <dd>{count(line.seq)}</dd>
                     <dt className="text-ink-3">source</dt>
                     <dd>{line.source}</dd>
+                    {line.vm_name && (
+                      <>
+                        <dt className="text-ink-3">VM</dt>
+                        <dd className="break-all">{line.vm_name}</dd>
+                      </>
+                    )}
                     {Object.entries(line.fields).map(([key, value]) => (
                       <div key={key} className="contents">
                         <dt className="text-ink-3">{key}</dt>
