@@ -17,12 +17,17 @@ SECTIONS = {
     "/virtual-machines": "Virtual Machines",
     "/backups": "Backups",
     "/logs": "Logs",
+    "/monitoring": "Monitoring",
     "/settings/platforms": "Platforms",
     "/settings/repositories": "Repositories",
     "/settings/users": "Users",
     "/settings/tokens": "Tokens",
+    "/settings/sign-in": "Sign-in",
+    "/settings/notifications": "Notifications",
+    "/settings/service": "Service",
     "/settings/account": "Your sign-in",
     "/settings/appearance": "Appearance",
+    "/settings/about": "About",
 }
 
 

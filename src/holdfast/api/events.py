@@ -84,8 +84,8 @@ class Events:
             async_mode="asgi",
             cors_allowed_origins=[],
             max_http_buffer_size=64 * 1024,
-            ping_interval=20,
-            ping_timeout=20,
+            ping_interval=10,
+            ping_timeout=10,  # both together: when a browser notices a silent line
             logger=False,
             engineio_logger=False,
         )
