@@ -75,7 +75,7 @@ export function StatCard({ title, value, detail, exact, href }: StatCardProps) {
             value
           )}
         </div>
-        <div className="mt-1 min-h-4 truncate text-xs text-ink-3">
+        <div className="mt-1 line-clamp-2 min-h-4 text-xs text-pretty text-ink-3">
           {value === undefined ? <Skeleton className="h-3 w-28" /> : detail}
         </div>
       </div>

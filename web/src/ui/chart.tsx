@@ -16,6 +16,7 @@ import {
   YAxis,
 } from "recharts";
 import { bytes, count, duration, exactBytes, rate, ratio, shortDate } from "./format";
+import { countTicks, sizeTicks, tickSize, timeTicks } from "./ticks";
 
 const AXIS = { stroke: "var(--ink-3)", fontSize: 11, tickLine: false, axisLine: false } as const;
 const MARGIN = { top: 8, right: 4, bottom: 0, left: 0 };
@@ -95,21 +96,6 @@ function Spoken({ caption, head, rows }: { caption: string; head: string[]; rows
       </tbody>
     </table>
   );
-}
-
-/** Ticks at round binary sizes: at most five, from zero. */
-export function sizeTicks(largest: number): number[] {
-  if (largest <= 0) return [0];
-  const rough = largest / 4;
-  const unit = 1024 ** Math.floor(Math.log(rough) / Math.log(1024));
-  const step =
-    unit *
-    ([1, 2, 5, 10, 20, 50, 100, 200, 256, 512, 1024].find((size) => size * unit >= rough) ?? 1024);
-  return Array.from({ length: Math.ceil(largest / step) + 1 }, (_, place) => place * step);
-}
-
-function tickSize(value: number): string {
-  return bytes(value).replace(/\.0+ /, " ");
 }
 
 const day = (text: string) => shortDate(`${text}T12:00:00`);
@@ -193,6 +179,7 @@ export function StorageChart({
   }>;
 }) {
   const ticks = sizeTicks(Math.max(...days.map((one) => one.used_bytes)));
+  const ratios = countTicks(Math.max(1, ...days.map((one) => one.dedup_ratio ?? 0)));
   return (
     <div>
       <Legend
@@ -220,7 +207,8 @@ export function StorageChart({
               {...AXIS}
               width={40}
               tickFormatter={(value: number) => `${value}×`}
-              domain={[0, "auto"]}
+              ticks={ratios}
+              domain={[0, ratios.at(-1) ?? 0]}
             />
             <Tooltip
               isAnimationActive={false}
@@ -294,10 +282,11 @@ export function ThroughputChart({
             dataKey="seconds"
             type="number"
             domain={["dataMin", "dataMax"]}
+            ticks={timeTicks(data.at(0)?.seconds ?? 0, data.at(-1)?.seconds ?? 0)}
+            interval="preserveStart"
             tickFormatter={duration}
             {...AXIS}
-            allowDecimals={false}
-            minTickGap={48}
+            minTickGap={16}
           />
           <YAxis
             {...AXIS}

@@ -44,6 +44,15 @@ function Frame({
   );
 }
 
+/** Ties an input to the note below it. */
+function noted(id: string, error: Common["error"], hint: Common["hint"]) {
+  return {
+    color: error ? "failure" : "gray",
+    "aria-invalid": error ? true : undefined,
+    "aria-describedby": error || hint ? `${id}-note` : undefined,
+  };
+}
+
 export interface TextFieldProps extends Common {
   value: string;
   onChange: (value: string) => void;
@@ -67,9 +76,7 @@ export function TextField({ value, onChange, mono, type = "text", ...props }: Te
         id={id}
         type={type}
         value={value}
-        color={error ? "failure" : "gray"}
-        aria-invalid={error ? true : undefined}
-        aria-describedby={error || hint ? `${id}-note` : undefined}
+        {...noted(id, error, hint)}
         className={mono ? "font-mono" : ""}
         onChange={(event) => onChange(event.target.value)}
         {...input}
@@ -122,9 +129,7 @@ export function TextAreaField({
         id={id}
         rows={rows}
         value={value}
-        color={error ? "failure" : "gray"}
-        aria-invalid={error ? true : undefined}
-        aria-describedby={error || hint ? `${id}-note` : undefined}
+        {...noted(id, error, hint)}
         className={mono ? "font-mono" : ""}
         onChange={(event) => onChange(event.target.value)}
         {...input}
@@ -160,9 +165,7 @@ export function SelectField({
           id={id}
           value={value}
           disabled={disabled}
-          color={error ? "failure" : "gray"}
-          aria-invalid={error ? true : undefined}
-          aria-describedby={error || hint ? `${id}-note` : undefined}
+          {...noted(id, error, hint)}
           onChange={(event) => onChange(event.target.value)}
         >
           {placeholder !== undefined && (

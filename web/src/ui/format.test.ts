@@ -20,6 +20,8 @@ describe("bytes", () => {
 describe("duration", () => {
   it.each([
     [0, "0 s"],
+    [0.4, "< 1 s"],
+    [0.96, "1 s"],
     [59.4, "59 s"],
     [59.6, "1 min 00 s"],
     [185, "3 min 05 s"],
@@ -41,6 +43,11 @@ describe("ago", () => {
     ["2026-09-01T12:00:00Z", "1 Sept"],
     ["2025-09-01T12:00:00Z", "1 Sept 2025"],
   ])("%s is %s", (time, text) => expect(ago(time, now)).toBe(text));
+  it("counts days as calendars do", () => {
+    const evening = new Date(2026, 10, 26, 20);
+    expect(ago(new Date(2026, 10, 25, 6), evening)).toBe("yesterday");
+    expect(ago(new Date(2026, 10, 24, 23), evening)).toBe("2 days ago");
+  });
 });
 
 it("says times, shares and names", () => {

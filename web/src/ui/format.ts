@@ -42,8 +42,9 @@ export function ratio(value: number): string {
   return `${value.toFixed(value < 10 ? 2 : 1)}×`;
 }
 
-/** `42 s`, `3 min 05 s`, `2 h 10 min`, `4 d 3 h`. */
+/** `< 1 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `4 d 3 h`. */
 export function duration(seconds: number): string {
+  if (seconds > 0 && seconds < 0.95) return "< 1 s";
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);
@@ -63,10 +64,15 @@ export function ago(time: string | Date, now: Date = new Date()): string {
   if (span < 45) return past ? "just now" : "in a moment";
   if (span < 3570) return say(`${Math.round(span / 60)} min`);
   if (span < 22 * 3600) return say(`${Math.round(span / 3600)} h`);
-  const days = Math.round(span / 86_400);
+  const days = Math.max(1, Math.abs(dayOf(now) - dayOf(moment)));
   if (days <= 1) return past ? "yesterday" : "tomorrow";
   if (days < 30) return say(`${days} days`);
   return shortDate(moment, now);
+}
+
+/** Days as calendars count them, in the browser's zone. */
+function dayOf(moment: Date): number {
+  return Date.UTC(moment.getFullYear(), moment.getMonth(), moment.getDate()) / 86_400_000;
 }
 
 export function shortDate(time: string | Date, now: Date = new Date()): string {

@@ -11,12 +11,14 @@ export interface Crumb {
 export function Breadcrumbs({
   crumbs,
   label = "Where this is",
+  className,
 }: {
   crumbs: Crumb[];
   label?: string;
+  className?: string;
 }) {
   return (
-    <nav aria-label={label} className="min-w-0">
+    <nav aria-label={label} className={cx("min-w-0", className)}>
       <ol className="flex min-w-0 flex-wrap items-center gap-1 text-xs text-ink-3">
         {crumbs.map((crumb, place) => (
           <li
@@ -57,7 +59,7 @@ export function PageHeader({
   return (
     <header className="flex flex-wrap items-end gap-x-4 gap-y-3">
       <div className="min-w-0 flex-1 basis-60">
-        {crumbs && <Breadcrumbs crumbs={crumbs} />}
+        {crumbs && <Breadcrumbs crumbs={crumbs} className="mb-1.5" />}
         <div className="flex min-w-0 items-center gap-2.5">
           <h1
             tabIndex={-1}

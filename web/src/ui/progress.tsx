@@ -76,6 +76,7 @@ export interface Part {
 /** Shares of a whole in one bar with its legend. */
 export function PartsBar({ parts, label }: { parts: Part[]; label: string }) {
   const total = parts.reduce((sum, part) => sum + part.value, 0) || 1;
+  const some = parts.filter((part) => part.value > 0);
   return (
     <div>
       <div
@@ -83,7 +84,7 @@ export function PartsBar({ parts, label }: { parts: Part[]; label: string }) {
         aria-label={`${label}: ${parts.map((part) => `${part.name} ${Math.round((100 * part.value) / total)}%`).join(", ")}`}
         className="flex h-2 gap-px overflow-hidden rounded-full bg-sunken"
       >
-        {parts.map((part) => (
+        {some.map((part) => (
           <span
             key={part.name}
             className={part.className}

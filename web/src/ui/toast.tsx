@@ -6,7 +6,6 @@ import {
   useCallback,
   useContext,
   useEffect,
-  useMemo,
   useRef,
   useState,
 } from "react";
@@ -57,7 +56,6 @@ export function ToastProvider({ children }: { children: ReactNode }) {
     next.current += 1;
     setToasts((all) => [...all.slice(-3), { ...options, id }]);
   }, []);
-  const list = useMemo(() => toasts, [toasts]);
   return (
     <Context.Provider value={show}>
       {children}
@@ -66,7 +64,7 @@ export function ToastProvider({ children }: { children: ReactNode }) {
         aria-live="polite"
         className="pointer-events-none fixed right-0 bottom-0 z-[70] flex w-full max-w-sm flex-col gap-2 p-4"
       >
-        {list.map((toast) => (
+        {toasts.map((toast) => (
           <Toast key={toast.id} toast={toast} onClose={close} />
         ))}
       </section>

@@ -7,6 +7,7 @@ import {
   HiOutlineDatabase,
   HiOutlineFolderOpen,
   HiOutlineRefresh,
+  HiOutlineReply,
   HiOutlineSave,
   HiOutlineXCircle,
 } from "react-icons/hi";
@@ -25,7 +26,7 @@ import { Pager } from "@/ui/pager";
 import { type Column, DataTable } from "@/ui/table";
 import { useSearchText, useUrlState } from "@/ui/url-state";
 import { usePages } from "@/ui/use-pages";
-import { Ago, useNow } from "@/ui/values";
+import { Ago, Bytes, Missing, useNow } from "@/ui/values";
 import { useStartBackup } from "./start-backup";
 
 type Job = Schemas["BackupJob"];
@@ -77,6 +78,8 @@ function BackupJobsList() {
   const router = useRouter();
   const start = useStartBackup();
   const mayBackUp = useDenied("backup.run");
+  const mayBrowse = useDenied("files.read");
+  const mayRestore = useDenied("restore.run");
   const { cancel, retry } = useRunActions();
   const repositories = useQuery(repositoriesQuery());
   const filter = {
@@ -117,14 +120,19 @@ function BackupJobsList() {
       title: "VM Name",
       sort: "vm_name",
       cell: (job) => (
-        <Link
-          href={`/backups/${encodeURIComponent(job.id)}${job.vm_id ? `?vm=${encodeURIComponent(job.vm_id)}` : ""}`}
-          prefetch={false}
-          className="block truncate rounded font-medium hover:underline"
-          title={job.vm_name}
-        >
-          {job.vm_name}
-        </Link>
+        <>
+          <Link
+            href={`/backups/${encodeURIComponent(job.id)}${job.vm_id ? `?vm=${encodeURIComponent(job.vm_id)}` : ""}`}
+            prefetch={false}
+            className="block truncate rounded font-medium hover:underline"
+            title={job.vm_name}
+          >
+            {job.vm_name}
+          </Link>
+          <span className="block truncate text-xs text-ink-3 @2xl:hidden">
+            <Ago time={job.started_at ?? job.created_at} /> · {words(job.backup_type)}
+          </span>
+        </>
       ),
     },
     {
@@ -165,7 +173,7 @@ function BackupJobsList() {
     {
       key: "actions",
       title: "Actions",
-      width: "w-24 @4xl:w-44",
+      width: "w-24 @4xl:w-48",
       align: "right",
       cell: (job) => (
         <span className="inline-flex gap-0.5">
@@ -193,6 +201,16 @@ function BackupJobsList() {
               label="Files"
               of={job.vm_name}
               onClick={() => router.push(`/backups/restore?backup=${encodeURIComponent(job.id)}`)}
+              disabledReason={mayBrowse}
+            />
+          )}
+          {job.can_browse && (
+            <RowAction
+              icon={HiOutlineReply}
+              label="Restore"
+              of={job.vm_name}
+              onClick={() => router.push(`/backups/${encodeURIComponent(job.id)}?restore=vm`)}
+              disabledReason={mayRestore}
             />
           )}
         </span>
@@ -303,5 +321,10 @@ function Progressed({ job }: { job: Job }) {
         {job.error_message}
       </span>
     );
-  return <span className="text-ink-3">{job.status === "completed" ? "Done" : "–"}</span>;
+  if (job.status !== "completed") return <Missing title="It was cancelled" />;
+  return (
+    <span className="text-ink-3">
+      <Bytes value={job.stored_bytes} /> stored
+    </span>
+  );
 }

@@ -55,7 +55,7 @@ export function DashboardPage() {
               mayBackUp ?? (it && it.vm_count === 0 ? "No virtual machines are known yet" : null)
             }
           >
-            Start backup
+            Start Backup
           </Button>
         }
       />
@@ -93,7 +93,7 @@ export function DashboardPage() {
               detail={
                 it &&
                 (it.dedup_ratio && it.logical_bytes
-                  ? `${bytes(it.logical_bytes)} of backups, ${ratio(it.dedup_ratio)} smaller`
+                  ? `${bytes(it.logical_bytes)} of backups, ${ratio(it.dedup_ratio)} reduction`
                   : "Not measured yet")
               }
               href="/settings/repositories"

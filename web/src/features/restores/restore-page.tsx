@@ -6,18 +6,17 @@ import { HiOutlineReply, HiOutlineXCircle } from "react-icons/hi";
 import { failureOf } from "@/api-client";
 import { backupQuery } from "@/features/backups/queries";
 import { useDenied } from "@/features/session/session";
-import { listVms, timelineQuery, vmQuery } from "@/features/vms/queries";
-import { useSelectedVm } from "@/features/vms/selection";
+import { timelineQuery } from "@/features/vms/queries";
 import { Badge } from "@/ui/badge";
 import { Button } from "@/ui/button";
 import { Card } from "@/ui/card";
-import { FilterSelect, SearchField } from "@/ui/field";
-import { plural, shortTime, words } from "@/ui/format";
-import { Page, PageHeader, Toolbar } from "@/ui/page";
+import { FilterSelect } from "@/ui/field";
+import { shortTime } from "@/ui/format";
+import { Page, PageHeader } from "@/ui/page";
 import { EmptyState, ErrorState, SkeletonLines } from "@/ui/states";
-import { DataTable } from "@/ui/table";
-import { useSearchText, useUrlState } from "@/ui/url-state";
-import { Ago, Bytes, Moment } from "@/ui/values";
+import { useUrlState } from "@/ui/url-state";
+import { Ago, Moment } from "@/ui/values";
+import { ChoosePoint } from "./choose-point";
 import { FileBrowser } from "./file-browser";
 import { MountsList, useUnmount } from "./mounts-list";
 import { openedMountQuery, type RestoreMount } from "./queries";
@@ -42,7 +41,6 @@ export function RestorePage() {
 }
 
 function Choosing() {
-  const [vmId, selectVm] = useSelectedVm();
   return (
     <Page>
       <PageHeader
@@ -50,158 +48,9 @@ function Choosing() {
         crumbs={CRUMBS}
         description="Open a restore point and take single files or folders out of it"
       />
-      {vmId ? (
-        <Points vmId={vmId} onOther={() => selectVm(null)} />
-      ) : (
-        <Vms onChoose={(id) => selectVm(id)} />
-      )}
+      <ChoosePoint />
       <MountsList />
     </Page>
-  );
-}
-
-const SHOWN = 20;
-
-function Vms({ onChoose }: { onChoose: (id: string) => void }) {
-  const [text, setText, q] = useSearchText();
-  const vms = useQuery({
-    queryKey: ["vms", "with-backups", q],
-    queryFn: () => listVms({ q }, { by: "last_backup_at", descending: true }, SHOWN, undefined),
-  });
-  return (
-    <Card flush title="Choose a virtual machine">
-      <Toolbar>
-        <SearchField
-          label="Search by name"
-          value={text}
-          onChange={setText}
-          className="min-w-44 flex-1 sm:max-w-72"
-        />
-      </Toolbar>
-      <DataTable
-        what="virtual machines"
-        rows={vms.data?.items}
-        rowKey={(vm) => vm.id}
-        skeletonRows={5}
-        failure={vms.error ? failureOf(vms.error) : null}
-        onRetry={() => vms.refetch()}
-        filtered={Boolean(q)}
-        onClearFilters={() => setText("")}
-        onOpen={(vm) => onChoose(vm.id)}
-        empty={{
-          title: "No virtual machines yet",
-          text: "Files come out of backups. Add a virtual machine and back it up first.",
-        }}
-        columns={[
-          {
-            key: "name",
-            title: "Name",
-            cell: (vm) => (
-              <span className="block truncate font-medium" title={vm.name}>
-                {vm.name}
-              </span>
-            ),
-          },
-          {
-            key: "points",
-            title: "Restore points",
-            width: "w-32",
-            align: "right",
-            cell: (vm) => <span className="tabular-nums">{vm.point_count}</span>,
-          },
-          {
-            key: "last",
-            title: "Last backup",
-            width: "w-32",
-            from: "sm",
-            cell: (vm) => <Ago time={vm.last_backup_at} />,
-          },
-        ]}
-      />
-      {(vms.data?.total ?? 0) > SHOWN && (
-        <p className="px-4 py-2.5 text-xs text-ink-3">
-          The {SHOWN} with the newest backups of {vms.data?.total}; search for the others.
-        </p>
-      )}
-    </Card>
-  );
-}
-
-function Points({ vmId, onOther }: { vmId: string; onOther: () => void }) {
-  const vm = useQuery(vmQuery(vmId));
-  const timeline = useQuery(timelineQuery(vmId));
-  const { set } = useUrlState();
-  return (
-    <Card
-      flush
-      title={vm.data ? `Restore points of ${vm.data.name}` : "Restore points"}
-      description={timeline.data ? plural(timeline.data.total, "restore point") : undefined}
-      actions={
-        <Button size="xs" onClick={onOther}>
-          Other virtual machine
-        </Button>
-      }
-    >
-      <DataTable
-        what="restore points"
-        rows={timeline.data?.points.slice(0, 100)}
-        rowKey={(point) => point.backup_id}
-        skeletonRows={4}
-        failure={timeline.error ? failureOf(timeline.error) : null}
-        onRetry={() => timeline.refetch()}
-        onOpen={(point) => set({ backup: point.backup_id }, "push")}
-        empty={{ title: "No restore points yet", text: "The first backup makes the first one." }}
-        columns={[
-          {
-            key: "at",
-            title: "Captured",
-            cell: (point) => (
-              <span className="flex min-w-0 flex-wrap items-baseline gap-x-2">
-                <span className="font-medium">
-                  <Moment time={point.captured_at} />
-                </span>
-                <span className="text-xs text-ink-3">
-                  <Ago time={point.captured_at} />
-                </span>
-              </span>
-            ),
-          },
-          {
-            key: "type",
-            title: "Type",
-            width: "w-28",
-            cell: (point) => words(point.captured_as),
-          },
-          {
-            key: "repository",
-            title: "Repository",
-            width: "w-36",
-            from: "md",
-            cell: (point) => point.repository_name,
-          },
-          {
-            key: "size",
-            title: "Size",
-            width: "w-24",
-            align: "right",
-            from: "sm",
-            cell: (point) => <Bytes value={point.size_bytes} />,
-          },
-          {
-            key: "open",
-            title: "Open",
-            hideTitle: true,
-            width: "w-20",
-            align: "right",
-            cell: (point) => (
-              <Button size="xs" onClick={() => set({ backup: point.backup_id }, "push")}>
-                Open
-              </Button>
-            ),
-          },
-        ]}
-      />
-    </Card>
   );
 }
 

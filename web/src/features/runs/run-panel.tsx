@@ -101,7 +101,9 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
           )}
         </section>
       )}
-      {run.bottleneck && <WhereTimeGoes split={run.bottleneck} over={!active} />}
+      {run.bottleneck && (active || run.bytes_done > 0) && (
+        <WhereTimeGoes split={run.bottleneck} over={!active} />
+      )}
     </Card>
   );
 }
@@ -173,13 +175,18 @@ const PARTS: Array<[keyof Schemas["Bottleneck"], string, string, string]> = [
   ["repository", "Repository", "bg-ink-3", "Waiting for the repository's storage"],
 ];
 
-function WhereTimeGoes({ split, over }: { split: Schemas["Bottleneck"]; over: boolean }) {
-  const parts: Part[] = PARTS.map(([key, name, className, title]) => ({
+/** The shares of a run's busy time, each always in its colour. */
+export function partsOf(split: Schemas["Bottleneck"]): Part[] {
+  return PARTS.map(([key, name, className, title]) => ({
     name,
     className,
     title,
     value: split[key],
   }));
+}
+
+function WhereTimeGoes({ split, over }: { split: Schemas["Bottleneck"]; over: boolean }) {
+  const parts = partsOf(split);
   if (parts.every((part) => part.value === 0)) return null;
   return (
     <section className="mt-5">

@@ -16,16 +16,28 @@ export interface RightContextPanelProps {
   onClear: () => void;
 }
 
-/** What is known of the chosen VM, beside every section. */
+/** What is known of the chosen VM, beside every section. Without one it leaves its room to the
+ * section. */
 export function RightContextPanel({
   vmId,
   collapsed,
   onCollapse,
   onClear,
 }: RightContextPanelProps) {
+  if (!vmId) {
+    return (
+      <div className="flex h-full flex-col items-center pt-2">
+        <IconButton
+          icon={HiOutlineDesktopComputer}
+          label="Virtual machine"
+          disabledReason="choose one in any list to see it here"
+        />
+      </div>
+    );
+  }
   if (collapsed) {
     return (
-      <div className="flex h-full flex-col items-center pt-3">
+      <div className="flex h-full flex-col items-center pt-2">
         <IconButton
           icon={HiChevronDoubleLeft}
           label="Unfold the context panel"
@@ -36,7 +48,7 @@ export function RightContextPanel({
   }
   return (
     <div className="flex h-full flex-col">
-      <PanelHead onClear={vmId ? onClear : null}>
+      <PanelHead onClear={onClear}>
         <IconButton
           icon={HiChevronDoubleRight}
           label="Fold the context panel"
@@ -44,7 +56,7 @@ export function RightContextPanel({
         />
       </PanelHead>
       <div className="scroll-thin min-h-0 flex-1 overflow-y-auto">
-        {vmId ? <VmContext id={vmId} /> : <NothingChosen />}
+        <VmContext id={vmId} />
       </div>
     </div>
   );
@@ -54,28 +66,14 @@ export function PanelHead({
   onClear,
   children,
 }: {
-  onClear: (() => void) | null;
+  onClear: () => void;
   children?: React.ReactNode;
 }) {
   return (
     <div className="flex h-12 flex-none items-center gap-1 pr-2 pl-4">
       <span className="flex-1 text-xs font-medium text-ink-3">Virtual machine</span>
-      {onClear && <IconButton icon={HiX} label="Close the virtual machine" onClick={onClear} />}
+      <IconButton icon={HiX} label="Close the virtual machine" onClick={onClear} />
       {children}
-    </div>
-  );
-}
-
-function NothingChosen() {
-  return (
-    <div className="flex flex-col items-center px-6 pt-16 text-center">
-      <span className="mb-3 flex size-10 items-center justify-center rounded-lg bg-sunken text-ink-3">
-        <HiOutlineDesktopComputer className="size-5" aria-hidden />
-      </span>
-      <p className="font-medium">No virtual machine chosen</p>
-      <p className="mt-1 text-sm text-balance text-ink-3">
-        Choose one in any list to see its protection, its last restore points and what you can do.
-      </p>
     </div>
   );
 }

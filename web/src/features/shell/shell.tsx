@@ -95,7 +95,7 @@ export function Shell({ children }: { children: ReactNode }) {
               aria-label="Virtual machine"
               className={cx(
                 "flex-none border-l border-line bg-surface transition-[width] duration-150",
-                panel === "folded" ? "w-12" : "w-80",
+                panel === "folded" || !vmId ? "w-12" : "w-80",
               )}
             >
               <RightContextPanel

@@ -7,15 +7,13 @@ import { HiArrowRight } from "react-icons/hi";
 import { failureOf } from "@/api-client";
 import { LiveRun, RunBadge } from "@/features/runs/run-state";
 import { Badge, Tag } from "@/ui/badge";
-import { Button } from "@/ui/button";
 import { words } from "@/ui/format";
-import { Menu } from "@/ui/menu";
 import { Facts } from "@/ui/page";
 import { ErrorState, Notice, SkeletonLines } from "@/ui/states";
 import { Ago, Bytes } from "@/ui/values";
 import { PowerStatus, ProtectionBadge } from "./protection";
 import { timelineQuery, vmQuery } from "./queries";
-import { useVmActions, useVmMenu } from "./vm-actions";
+import { VmButtons } from "./vm-buttons";
 
 const LAST_POINTS = 5;
 
@@ -23,8 +21,6 @@ const LAST_POINTS = 5;
 export function VmContext({ id }: { id: string }) {
   const vm = useQuery({ ...vmQuery(id), refetchInterval: 30_000 });
   const timeline = useQuery(timelineQuery(id));
-  const actionsOf = useVmActions();
-  const menuOf = useVmMenu();
   if (vm.error && !vm.data)
     return <ErrorState compact failure={failureOf(vm.error)} onRetry={() => vm.refetch()} />;
   if (!vm.data) {
@@ -54,21 +50,7 @@ export function VmContext({ id }: { id: string }) {
           {!it.present && <Badge tone="warn">Not on its platform</Badge>}
         </div>
         <div className="mt-3 flex flex-wrap gap-2">
-          {actionsOf(it).map((action, place) => (
-            <Button
-              key={action.key}
-              variant={place === 0 ? "primary" : "secondary"}
-              icon={action.icon}
-              onClick={action.run}
-              disabledReason={action.disabledReason}
-            >
-              {action.label}
-            </Button>
-          ))}
-          <Menu
-            label={`More for ${it.name}`}
-            items={menuOf(it, timeline.data?.points[0]?.backup_id)}
-          />
+          <VmButtons vm={it} newestBackupId={timeline.data?.points[0]?.backup_id} />
         </div>
       </div>
       {it.active_run && (

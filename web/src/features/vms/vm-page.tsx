@@ -10,11 +10,9 @@ import { LiveRun, RunBadge } from "@/features/runs/run-state";
 import { RunsTable } from "@/features/runs/runs-table";
 import { useDenied } from "@/features/session/session";
 import { Badge, Tag } from "@/ui/badge";
-import { Button } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { TextField } from "@/ui/field";
 import { words } from "@/ui/format";
-import { Menu } from "@/ui/menu";
 import { ConfirmModal, FormModal } from "@/ui/modal";
 import { Facts, Page, PageHeader } from "@/ui/page";
 import { ErrorState, Notice, SkeletonLines } from "@/ui/states";
@@ -25,7 +23,7 @@ import { usePathId, useUrlState } from "@/ui/url-state";
 import { Ago, Bytes, Moment, Truncated } from "@/ui/values";
 import { PowerStatus, ProtectionBadge } from "./protection";
 import { timelineQuery, type VmDetail, vmQuery } from "./queries";
-import { useVmActions, useVmMenu } from "./vm-actions";
+import { VmButtons } from "./vm-buttons";
 import { VmTimeline } from "./vm-timeline";
 
 export function VmPage() {
@@ -60,8 +58,6 @@ export function VmPage() {
 
 function Loaded({ vm }: { vm: VmDetail }) {
   const { get, set } = useUrlState();
-  const actionsOf = useVmActions();
-  const menuOf = useVmMenu();
   const timeline = useQuery(timelineQuery(vm.id));
   const mayManage = useDenied("inventory.manage");
   const [editing, setEditing] = useState(false);
@@ -74,39 +70,26 @@ function Loaded({ vm }: { vm: VmDetail }) {
         crumbs={[{ label: "Virtual Machines", href: "/virtual-machines" }, { label: vm.name }]}
         badge={<ProtectionBadge protection={vm.protection} />}
         actions={
-          <>
-            {actionsOf(vm).map((action, place) => (
-              <Button
-                key={action.key}
-                variant={place === 0 ? "primary" : "secondary"}
-                icon={action.icon}
-                onClick={action.run}
-                disabledReason={action.disabledReason}
-              >
-                {action.label}
-              </Button>
-            ))}
-            <Menu
-              label={`More about ${vm.name}`}
-              items={[
-                ...menuOf(vm, timeline.data?.points[0]?.backup_id),
-                null,
-                {
-                  label: "Edit tags…",
-                  icon: HiOutlineTag,
-                  onSelect: () => setEditing(true),
-                  disabledReason: mayManage,
-                },
-                {
-                  label: "Remove from inventory…",
-                  icon: HiOutlineTrash,
-                  danger: true,
-                  onSelect: () => setRemoving(true),
-                  disabledReason: mayManage,
-                },
-              ]}
-            />
-          </>
+          <VmButtons
+            vm={vm}
+            newestBackupId={timeline.data?.points[0]?.backup_id}
+            more={[
+              null,
+              {
+                label: "Edit tags…",
+                icon: HiOutlineTag,
+                onSelect: () => setEditing(true),
+                disabledReason: mayManage,
+              },
+              {
+                label: "Remove from inventory…",
+                icon: HiOutlineTrash,
+                danger: true,
+                onSelect: () => setRemoving(true),
+                disabledReason: mayManage,
+              },
+            ]}
+          />
         }
       />
       {!vm.present && (

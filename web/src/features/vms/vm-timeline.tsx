@@ -9,11 +9,11 @@ import { Card } from "@/ui/card";
 import { cx } from "@/ui/class-names";
 import { exactTime, plural, shortDate, shortTime, words } from "@/ui/format";
 import { DataTable } from "@/ui/table";
-import { Ago, Bytes, Moment } from "@/ui/values";
+import { Bytes } from "@/ui/values";
+import { CAPTURED, NO_POINTS, type Point, REPOSITORY, TYPE } from "./point-columns";
 import { timelineQuery, type VmDetail } from "./queries";
 
 type Timeline = Schemas["Timeline"];
-type Point = Timeline["points"][number];
 const POINTS = 200;
 
 /** The restore points of a VM in time, failures between them, and the list. */
@@ -38,28 +38,10 @@ export function VmTimeline({ vm }: { vm: VmDetail }) {
           failure={timeline.error ? failureOf(timeline.error) : null}
           onRetry={() => timeline.refetch()}
           onOpen={(point) => router.push(`/backups/${encodeURIComponent(point.backup_id)}`)}
-          empty={{ title: "No restore points yet", text: "The first backup makes the first one." }}
+          empty={NO_POINTS}
           columns={[
-            {
-              key: "at",
-              title: "Captured",
-              cell: (point) => (
-                <span className="flex min-w-0 flex-wrap items-baseline gap-x-2">
-                  <span className="font-medium">
-                    <Moment time={point.captured_at} />
-                  </span>
-                  <span className="text-xs text-ink-3">
-                    <Ago time={point.captured_at} />
-                  </span>
-                </span>
-              ),
-            },
-            {
-              key: "type",
-              title: "Type",
-              width: "w-28",
-              cell: (point) => words(point.captured_as),
-            },
+            CAPTURED,
+            TYPE,
             {
               key: "consistency",
               title: "Consistency",
@@ -67,13 +49,7 @@ export function VmTimeline({ vm }: { vm: VmDetail }) {
               from: "md",
               cell: (point) => words(point.consistency) || "–",
             },
-            {
-              key: "repository",
-              title: "Repository",
-              width: "w-36",
-              from: "md",
-              cell: (point) => point.repository_name,
-            },
+            REPOSITORY,
             {
               key: "stored",
               title: "Stored",

@@ -7,7 +7,7 @@ import { failureOf } from "@/api-client";
 import { RunProgressLine } from "@/features/runs/run-state";
 import { platformsQuery } from "@/features/settings/platforms/queries";
 import { Tag } from "@/ui/badge";
-import { Button, RowAction } from "@/ui/button";
+import { Button } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { cx } from "@/ui/class-names";
 import { FilterSelect, SearchField } from "@/ui/field";
@@ -23,7 +23,7 @@ import { Ago, Bytes, Truncated } from "@/ui/values";
 import { POWERS, PowerStatus, PROTECTIONS, ProtectionBadge, ProtectionStatus } from "./protection";
 import { listVms, type Vm, type VmFilter } from "./queries";
 import { useSelectedVm } from "./selection";
-import { useVmActions } from "./vm-actions";
+import { VmRowActions } from "./vm-buttons";
 
 const FILTERS = ["platform", "power", "protection", "tag"] as const;
 
@@ -51,7 +51,6 @@ export function VmsPage() {
     setText("");
     set({ q: null, ...Object.fromEntries(FILTERS.map((name) => [name, null])) });
   };
-  const columns = useColumns();
   const failure = list.error ? failureOf(list.error) : null;
   const empty = {
     title: "No virtual machines yet",
@@ -139,7 +138,7 @@ export function VmsPage() {
         ) : (
           <DataTable
             what="virtual machines"
-            columns={columns}
+            columns={COLUMNS}
             rows={list.rows}
             rowKey={(vm) => vm.id}
             sort={sort}
@@ -166,103 +165,91 @@ export function VmsPage() {
   );
 }
 
-function useColumns(): Column<Vm>[] {
-  const actionsOf = useVmActions();
-  return [
-    {
-      key: "name",
-      title: "Name",
-      sort: "name",
-      cell: (vm) => (
-        <div className="min-w-0">
-          <Link
-            href={`/virtual-machines/${encodeURIComponent(vm.id)}?vm=${encodeURIComponent(vm.id)}`}
-            prefetch={false}
-            className="block truncate rounded font-medium hover:underline"
-            title={vm.name}
-          >
-            {vm.name}
-          </Link>
-          <div className="truncate text-xs text-ink-3">
-            {vm.present
-              ? vm.platform_name || "Known from its backups"
-              : `Not on ${vm.platform_name} any more`}
-            {vm.tags.length > 0 && ` · ${vm.tags.join(", ")}`}
-          </div>
+const COLUMNS: Column<Vm>[] = [
+  {
+    key: "name",
+    title: "Name",
+    sort: "name",
+    cell: (vm) => (
+      <div className="min-w-0">
+        <Link
+          href={`/virtual-machines/${encodeURIComponent(vm.id)}?vm=${encodeURIComponent(vm.id)}`}
+          prefetch={false}
+          className="block truncate rounded font-medium hover:underline"
+          title={vm.name}
+        >
+          {vm.name}
+        </Link>
+        <div className="truncate text-xs text-ink-3">
+          {vm.present
+            ? vm.platform_name || "Known from its backups"
+            : `Not on ${vm.platform_name} any more`}
+          {vm.tags.length > 0 && ` · ${vm.tags.join(", ")}`}
         </div>
-      ),
-    },
-    {
-      key: "protection",
-      title: "Protection",
-      width: "w-30",
-      cell: (vm) => <ProtectionStatus protection={vm.protection} />,
-    },
-    {
-      key: "last",
-      title: "Last backup",
-      sort: "last_backup_at",
-      width: "w-44",
-      from: "sm",
-      cell: (vm) =>
-        vm.active_run ? <RunProgressLine run={vm.active_run} /> : <Ago time={vm.last_backup_at} />,
-    },
-    {
-      key: "points",
-      title: "Points",
-      width: "w-20",
-      from: "lg",
-      align: "right",
-      cell: (vm) => <span className="tabular-nums">{vm.point_count}</span>,
-    },
-    {
-      key: "stored",
-      title: "Stored",
-      sort: "stored_bytes",
-      width: "w-24",
-      from: "lg",
-      align: "right",
-      cell: (vm) => <Bytes value={vm.stored_bytes} />,
-    },
-    {
-      key: "size",
-      title: "Size",
-      sort: "size_bytes",
-      width: "w-24",
-      from: "md",
-      align: "right",
-      cell: (vm) => <Bytes value={vm.size_bytes} />,
-    },
-    {
-      key: "power",
-      title: "Power",
-      width: "w-28",
-      from: "lg",
-      cell: (vm) => <PowerStatus power={vm.power} />,
-    },
-    {
-      key: "actions",
-      title: "Actions",
-      hideTitle: true,
-      width: "w-24 @4xl:w-56",
-      align: "right",
-      cell: (vm) => (
-        <span className="inline-flex gap-0.5">
-          {actionsOf(vm).map((action) => (
-            <RowAction
-              key={action.key}
-              icon={action.icon}
-              label={action.label}
-              of={vm.name}
-              onClick={action.run}
-              disabledReason={action.disabledReason}
-            />
-          ))}
-        </span>
-      ),
-    },
-  ];
-}
+      </div>
+    ),
+  },
+  {
+    key: "protection",
+    title: "Protection",
+    width: "w-30",
+    cell: (vm) => <ProtectionStatus protection={vm.protection} />,
+  },
+  {
+    key: "last",
+    title: "Last backup",
+    sort: "last_backup_at",
+    width: "w-44",
+    from: "sm",
+    cell: (vm) =>
+      vm.active_run ? <RunProgressLine run={vm.active_run} /> : <Ago time={vm.last_backup_at} />,
+  },
+  {
+    key: "points",
+    title: "Points",
+    width: "w-20",
+    from: "lg",
+    align: "right",
+    cell: (vm) => <span className="tabular-nums">{vm.point_count}</span>,
+  },
+  {
+    key: "stored",
+    title: "Stored",
+    sort: "stored_bytes",
+    width: "w-24",
+    from: "lg",
+    align: "right",
+    cell: (vm) => <Bytes value={vm.stored_bytes} />,
+  },
+  {
+    key: "size",
+    title: "Size",
+    sort: "size_bytes",
+    width: "w-24",
+    from: "md",
+    align: "right",
+    cell: (vm) => <Bytes value={vm.size_bytes} />,
+  },
+  {
+    key: "power",
+    title: "Power",
+    width: "w-28",
+    from: "lg",
+    cell: (vm) => <PowerStatus power={vm.power} />,
+  },
+  {
+    key: "actions",
+    title: "Actions",
+    hideTitle: true,
+    width: "w-24 @4xl:w-56",
+    align: "right",
+    cell: (vm) => (
+      <span className="inline-flex gap-0.5">
+        <VmRowActions vm={vm} />
+      </span>
+    ),
+  },
+];
 
 function VmCards({
   vms,
@@ -273,7 +260,6 @@ function VmCards({
   selected: string | null;
   onSelect: (id: string) => void;
 }) {
-  const actionsOf = useVmActions();
   return (
     <ul className="grid grid-cols-[repeat(auto-fill,minmax(17rem,1fr))] gap-3 p-4">
       {vms
@@ -325,16 +311,7 @@ function VmCards({
                 <span className="flex-1 pl-1.5">
                   <PowerStatus power={vm.power} />
                 </span>
-                {actionsOf(vm).map((action) => (
-                  <RowAction
-                    key={action.key}
-                    icon={action.icon}
-                    label={action.label}
-                    of={vm.name}
-                    onClick={action.run}
-                    disabledReason={action.disabledReason}
-                  />
-                ))}
+                <VmRowActions vm={vm} />
               </div>
             </li>
           ))

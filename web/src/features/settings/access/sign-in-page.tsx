@@ -6,9 +6,9 @@ import { HiX } from "react-icons/hi";
 import { api, failureOf, fieldError, type Schemas, take } from "@/api-client";
 import { useDenied } from "@/features/session/session";
 import { Button, IconButton } from "@/ui/button";
-import { Card } from "@/ui/card";
 import { SecretField, SwitchField, TextField } from "@/ui/field";
-import { EmptyState, ErrorState, Notice, SkeletonLines } from "@/ui/states";
+import { Notice } from "@/ui/states";
+import { SettingsCard } from "../settings-card";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
 
@@ -27,23 +27,9 @@ export function SignInPage() {
       title="Sign-in"
       description="Single sign-on with OpenID Connect, beside names and passwords."
     >
-      <Card className="max-w-2xl">
-        {denied ? (
-          <EmptyState compact title="Not shown">
-            {denied}
-          </EmptyState>
-        ) : settings.data ? (
-          <OidcForm settings={settings.data} />
-        ) : settings.error ? (
-          <ErrorState
-            compact
-            failure={failureOf(settings.error)}
-            onRetry={() => settings.refetch()}
-          />
-        ) : (
-          <SkeletonLines lines={6} />
-        )}
-      </Card>
+      <SettingsCard query={settings} denied={denied} lines={6}>
+        {(data) => <OidcForm settings={data} />}
+      </SettingsCard>
     </SettingsFrame>
   );
 }

@@ -5,9 +5,9 @@ import { type FormEvent, useState } from "react";
 import { api, failureOf, fieldError, type Schemas, take } from "@/api-client";
 import { useDenied } from "@/features/session/session";
 import { Button } from "@/ui/button";
-import { Card } from "@/ui/card";
 import { TextField } from "@/ui/field";
-import { EmptyState, ErrorState, Notice, SkeletonLines } from "@/ui/states";
+import { Notice } from "@/ui/states";
+import { SettingsCard } from "../settings-card";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
 
@@ -43,23 +43,9 @@ export function ServicePage() {
   });
   return (
     <SettingsFrame title="Service" description="Limits and times. They count from the next run on.">
-      <Card className="max-w-2xl">
-        {denied ? (
-          <EmptyState compact title="Not shown">
-            {denied}
-          </EmptyState>
-        ) : settings.data ? (
-          <ServiceForm settings={settings.data} />
-        ) : settings.error ? (
-          <ErrorState
-            compact
-            failure={failureOf(settings.error)}
-            onRetry={() => settings.refetch()}
-          />
-        ) : (
-          <SkeletonLines lines={8} />
-        )}
-      </Card>
+      <SettingsCard query={settings} denied={denied} lines={8}>
+        {(data) => <ServiceForm settings={data} />}
+      </SettingsCard>
     </SettingsFrame>
   );
 }
