@@ -154,15 +154,19 @@ def guestless_vm(
     devices: str = "",
     os_extra: str = "",
     memory_mib: int = 64,
+    vcpus: int = 1,
     started: bool = True,
+    name: str = "",
 ) -> Generator[GuestlessVm]:
     """A VM with those disks (targets vda, vdb, ... in order), removed at the end.
 
-    `devices` and `os_extra` are XML put into `<devices>` and `<os>`.
+    `devices` and `os_extra` are XML put into `<devices>` and `<os>`. Without a name it gets one
+    that no other has.
     """
     connection = libvirt.open(ensure_libvirtd())
-    name = f"holdfast-test-{secrets.token_hex(4)}"
-    domain = connection.defineXMLFlags(_domain_xml(name, disks, devices, os_extra, memory_mib))
+    name = name or f"holdfast-test-{secrets.token_hex(4)}"
+    xml = _domain_xml(name, disks, devices, os_extra, memory_mib, vcpus)
+    domain = connection.defineXMLFlags(xml)
     vm = GuestlessVm(connection, domain)
     try:
         if started:
@@ -177,7 +181,12 @@ def guestless_vm(
 
 
 def _domain_xml(
-    name: str, disks: Sequence[GuestlessDisk], devices: str, os_extra: str, memory_mib: int
+    name: str,
+    disks: Sequence[GuestlessDisk],
+    devices: str,
+    os_extra: str,
+    memory_mib: int,
+    vcpus: int,
 ) -> str:
     elements = "".join(
         "<disk type='file' device='disk'>"
@@ -187,7 +196,7 @@ def _domain_xml(
         for disk in disks
     )
     return f"""<domain type='qemu'><name>{name}</name><memory unit='MiB'>{memory_mib}</memory>
-<vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type>{os_extra}</os>
+<vcpu>{vcpus}</vcpu><os><type arch='x86_64' machine='q35'>hvm</type>{os_extra}</os>
 <features><acpi/></features><devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{elements}
 <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
 <interface type='user'><model type='virtio'/></interface>{devices}</devices></domain>"""

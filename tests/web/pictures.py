@@ -2,24 +2,23 @@
 
     python -m tests.web.pictures [part of a name …]
 
-Made from a real service with a history: image files as VMs, backups that completed, failed and run.
+Made from a real service with a history: VMs of libvirt, backups that completed, failed and run.
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from holdfast.core.units import MIB
 from tests.web.conftest import Look, signed_in_pages
-from tests.web.lab import LONG_NAME, PASSPHRASE, ROOT, Lab, noise, open_lab, web_server, write_image
+from tests.web.lab import ROOT
+from tests.web.scenery import long_runs, make_history, open_scenery
 
 FOLDER = ROOT / "docs" / "pictures"
 LOOKS = {
@@ -27,7 +26,6 @@ LOOKS = {
     "dark": Look(width=1440, height=900, dark=True),
     "phone": Look(width=390, height=844),
 }
-_VMS = ("database", "mail", "build-runner", LONG_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +34,8 @@ class Scene:
     path: str
     """Where; `{…}` are ids of the history."""
     prepare: Callable[[Page], None] | None = None
+    watched_s: float = 0.0
+    """How long to look on while backups run."""
 
 
 def _next(page: Page) -> None:
@@ -69,10 +69,12 @@ def _choose(page: Page) -> None:
 
 
 def _summary(page: Page) -> None:
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_label("One disk").check()
-    for _ in range(2):
-        dialog.get_by_role("button", name="Next").click()
+    _next(page)
+    page.get_by_role("dialog").get_by_label("Platform").locator("option").nth(1).wait_for(
+        state="attached"
+    )
+    _next(page)
+    page.get_by_role("dialog").get_by_text("This will happen").wait_for()
 
 
 def _discover(page: Page) -> None:
@@ -82,16 +84,10 @@ def _discover(page: Page) -> None:
 
 def _progress(page: Page) -> None:
     page.get_by_text("Where the time goes").first.wait_for(timeout=60_000)
-    page.wait_for_timeout(3000)  # for a few points of the graph
 
 
 def _alone(page: Page) -> None:
     page.get_by_text("only here").first.wait_for(state="attached", timeout=60_000)
-
-
-def _running(page: Page) -> None:
-    page.get_by_text("Details").first.wait_for()
-    page.wait_for_timeout(4500)  # for a few points of the graphs
 
 
 SCENES = (
@@ -105,7 +101,6 @@ SCENES = (
     Scene(name="backups", path="/backups?vm={vm}"),
     Scene(name="start-backup", path="/backups", prepare=_start),
     Scene(name="backup", path="/backups/{completed}?vm={vm}"),
-    Scene(name="backup-running", path="/backups/{running}", prepare=_progress),
     Scene(name="backup-failed", path="/backups/{failed}"),
     Scene(name="backup-chain", path="/backups/{completed}?tab=chain", prepare=_alone),
     Scene(name="restore-points", path="/backups/restore?vm={vm}"),
@@ -121,9 +116,8 @@ SCENES = (
         path="/backups/{completed}?restore=vm",
         prepare=_next,
     ),
-    Scene(name="restore-summary", path="/backups/{completed}?restore=disk", prepare=_summary),
+    Scene(name="restore-summary", path="/backups/{completed}?restore=vm", prepare=_summary),
     Scene(name="logs", path="/logs"),
-    Scene(name="monitoring", path="/monitoring#{running}", prepare=_running),
     Scene(name="settings-platforms", path="/settings/platforms"),
     Scene(name="settings-repositories", path="/settings/repositories"),
     Scene(name="settings-users", path="/settings/users"),
@@ -134,76 +128,39 @@ SCENES = (
     Scene(name="settings-service", path="/settings/service"),
     Scene(name="settings-appearance", path="/settings/appearance"),
     Scene(name="settings-about", path="/settings/about"),
+    # Last, for what they leave: cancelled runs.
+    Scene(name="backup-running", path="/backups/{running}", prepare=_progress, watched_s=3),
+    Scene(name="monitoring", path="/monitoring", prepare=_progress, watched_s=5),
 )
 
 
-def make_history(lab: Lab) -> dict[str, str]:
-    """Backups of all kinds; their ids by what became of them."""
-    for version in (1, 2, 3):
-        write_image(lab.image("web-server"), web_server(version))
-        completed = lab.back_up("web-server")
-    lab.back_up("database")
-    lab.back_up(LONG_NAME)
-    away = lab.image("mail").with_suffix(".away")
-    lab.image("mail").rename(away)
-    failed = lab.back_up("mail")
-    away.rename(lab.image("mail"))
-    lab.post(
-        "/users",
-        {
-            "name": "grace",
-            "display_name": "Grace Hopper",
-            "password": PASSPHRASE,
-            "grants": [{"role": "restore-operator", "scope_kind": "tag", "scope_value": "web"}],
-        },
-    )
-    lab.post("/tokens", {"name": "nightly report", "grants": [{"role": "viewer"}]})
-    lab.post(
-        "/notifications",
-        {
-            "name": "On call",
-            "url": "ntfys://ntfy.sh/holdfast-on-call",
-            "events": ["backup_failed", "repository_offline", "integrity_problem"],
-        },
-    )
-    mount = lab.post("/restore/mount", {"backup_id": completed["id"]})
-    return {
-        "vm": lab.vms["web-server"],
-        "completed": completed["id"],
-        "failed": failed["id"],
-        "volume": mount["volumes"][0]["id"],
+def take(scene: Scene, ids: dict[str, str], open_one: Callable[..., Page]) -> None:
+    """In every look; the pages are open at the same time, so that they show the same instant."""
+    path = scene.path.format(**ids)
+    # On a phone the VM's panel would lie over the page.
+    alone = path.replace(f"?vm={ids['vm']}", "")
+    pages = {
+        name: open_one(alone if name == "phone" else path, look) for name, look in LOOKS.items()
     }
-
-
-def start_a_long_one(lab: Lab) -> str:
-    """A backup that takes a while: its id."""
-    image = lab.image("build-runner")
-    if image.stat().st_size < 64 * 16 * MIB:
-        with image.open("wb") as file:
-            for number in range(96):
-                file.write(noise(number, 16 * MIB))
-    return lab.start("build-runner", "full")["id"]
-
-
-def take(scene: Scene, ids: dict[str, str], open_one: Callable[..., Page], lab: Lab) -> None:
-    for look_name, look in LOOKS.items():
-        if "{running}" in scene.path:
-            ids["running"] = start_a_long_one(lab)
-        path = scene.path.format(**ids)
-        if look_name == "phone":
-            path = path.replace(f"?vm={ids['vm']}", "")  # it would lie over the page
-        page = open_one(path, look)
-        page.wait_for_function(
-            "() => !document.querySelector('main .skeleton')",
-            timeout=120_000,
-        )
+    for page in pages.values():
+        _settle(page)
         if scene.prepare is not None:
             scene.prepare(page)
-        page.wait_for_function("() => !document.querySelector('.skeleton')")
-        page.wait_for_timeout(400)  # a chart draws itself
-        page.screenshot(path=FOLDER / f"{scene.name}-{look_name}.png")
+        _settle(page)
+    pages["light"].wait_for_timeout(1000 * scene.watched_s)
+    for name, page in pages.items():
+        page.screenshot(path=FOLDER / f"{scene.name}-{name}.png")
         page.context.close()
-        print(scene.name, look_name, flush=True)
+        print(scene.name, name, flush=True)
+
+
+def _settle(page: Page) -> None:
+    """Until nothing is on its way: what was asked first may ask for more, and charts draw
+    themselves."""
+    quiet = 0
+    while quiet < 4:
+        page.wait_for_timeout(100)
+        quiet = 0 if page.locator(".skeleton").count() else quiet + 1
 
 
 def shrink() -> None:
@@ -219,26 +176,24 @@ def shrink() -> None:
 def main(parts: list[str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     wanted = [scene for scene in SCENES if not parts or any(part in scene.name for part in parts)]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open_lab(Path(folder), vms=_VMS) as lab,
-        sync_playwright() as playwright,
-    ):
-        ids = make_history(lab)
+    with open_scenery() as scenery, sync_playwright() as playwright:
+        ids = make_history(scenery)
+        service, cookies = scenery.lab.service, scenery.lab.cookies
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
-        with signed_in_pages(browser, lab.service, lab.cookies) as open_one:
-            for scene in wanted:
-                if scene.name != "login":
-                    take(scene, ids, open_one, lab)
-        with signed_in_pages(browser, lab.service, []) as open_one:
-            for scene in wanted:
-                if scene.name == "login":
-                    take(scene, ids, open_one, lab)
+        for scene in wanted:
+            signed_in = [] if scene.name == "login" else cookies
+            with signed_in_pages(browser, service, signed_in) as open_one:
+                if not scene.watched_s:
+                    take(scene, ids, open_one)
+                    continue
+                with long_runs(scenery) as ids["running"]:
+                    take(scene, ids, open_one)
         browser.close()
     shrink()
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # what was made is removed
     main(sys.argv[1:])
