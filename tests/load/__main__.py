@@ -32,10 +32,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="holdfast-load-", dir=options.work) as folder:
         found = put_under_load(Path(folder), load)
     print(f"{os.cpu_count()} cores, load {before:.1f} before; {load.clients} clients")
-    return _report(found)
+    return _report(found, load)
 
 
-def _report(found: Found) -> int:
+def _report(found: Found, load: Load) -> int:
     rows = {
         "queue a run": found.queueing_ms,
         **found.requests_ms,
@@ -47,6 +47,9 @@ def _report(found: Found) -> int:
         shown = [percentile(values, 50), percentile(values, 95), percentile(values, 99)]
         figures = "".join(f"{value:>10.1f}" for value in (*shown, max(values)))
         print(f"{name:24}{len(values):>8}{figures}")
+    cores_s = load.seconds * (os.cpu_count() or 1)
+    shares = {name: 100 * spent / cores_s for name, spent in found.cpu_s.items()}
+    print("of the cores:", ", ".join(f"{name} {share:.0f} %" for name, share in shares.items()))
     print(f"{found.running} backups ran throughout, {found.pending} runs waited at the end")
     if found.running < BACKUPS or found.deaf:
         print(f"not measured: the backups ended too soon, or {found.deaf} clients heard nothing")

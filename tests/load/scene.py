@@ -18,6 +18,7 @@ from holdfast.catalog.database import Database
 from holdfast.catalog.models import VirtualMachine
 from holdfast.core.clock import SystemClock
 from holdfast.core.ids import uuid7
+from tests.load.cpu_times import CpuTimes
 from tests.support.live_events import ManyListeners
 from tests.support.running_service import (
     RunningService,
@@ -62,6 +63,9 @@ class Found:
     """By path, while four backups ran."""
     events_ms: list[float]
     """From the service's look at a run to the client."""
+    cpu_s: Mapping[str, float]
+    """Spent while requests were made, by who spent it; of the client of the requests, and of
+    the event clients, too: they share the host's cores."""
     running: int
     """Backups that ran before and after all of these requests."""
     pending: int
@@ -88,9 +92,12 @@ def put_under_load(folder: Path, load: Load, *, held: bool = False) -> Found:
             _grow(folder / "images" / f"{name}.raw", load.disk_bytes)
         listening = [tokens[number % len(tokens)] for number in range(load.clients)]
         queueing_ms = [_queue(lab, name) for name in names]
-        with ManyListeners(service, listening) as listeners, _worker(state, held=held):
+        listeners = ManyListeners(service, listening)
+        with listeners, _worker(state, held=held) as worker:
             running = _await_running(lab)
+            spent = CpuTimes(service.process.pid, worker, listeners.pid)
             requests_ms = _ask(service, tokens[0], load)
+            cpu_s = spent.since()
             after = _running(lab)
             monitoring = lab.get("/monitoring")
         service.stop()
@@ -98,6 +105,7 @@ def put_under_load(folder: Path, load: Load, *, held: bool = False) -> Found:
         queueing_ms=queueing_ms,
         requests_ms=requests_ms,
         events_ms=[1000 * delay for one in listeners.heard for delay in one.delays_s],
+        cpu_s=cpu_s,
         running=len(running & after),
         pending=monitoring["pending_total"],
         deaf=sum(not running <= one.runs for one in listeners.heard),
@@ -105,7 +113,8 @@ def put_under_load(folder: Path, load: Load, *, held: bool = False) -> Found:
 
 
 @contextmanager
-def _worker(state: Path, *, held: bool) -> Generator[None]:
+def _worker(state: Path, *, held: bool) -> Generator[int]:
+    """Its process id."""
     environment = base_environment(state)
     if held:
         environment["HOLDFAST_FAILPOINTS"] = "pack.before_put:stop:2"
@@ -114,7 +123,7 @@ def _worker(state: Path, *, held: bool) -> Generator[None]:
             [*command(), "worker", "--slots", str(BACKUPS)], env=environment, stderr=log
         )
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(60)

@@ -1,14 +1,16 @@
-"""Clients of the live events: `Listener` for one, in threads; `listen_many` for hundreds, in one
-event loop, that speak just enough of Socket.IO."""
+"""Clients of the live events: `Listener` for one, in threads; `ManyListeners` for hundreds, in a
+process of their own, that speak just enough of Socket.IO."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from multiprocessing.connection import Connection
 from typing import Any
 
 import socketio
@@ -66,43 +68,59 @@ class Heard:
 
 
 class ManyListeners:
-    """A context manager; connected when it is entered."""
+    """A context manager; connected when it is entered. In a process of its own, so that what
+    hundreds of clients compute does not hold up whoever measures here."""
 
     def __init__(self, service: RunningService, tokens: list[str]) -> None:
-        self.heard = [Heard() for _ in tokens]
-        self._url = service.url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
-        self._tokens = tokens
-        self._loop = asyncio.new_event_loop()
-        self._connections: list[Any] = []
-        self._thread = threading.Thread(target=self._loop.run_forever, name="listeners")
+        self.heard: list[Heard] = []
+        """One of each client, once the context is left."""
+        url = service.url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_listen, args=(url, tokens, theirs), daemon=True)
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
 
     def __enter__(self) -> ManyListeners:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._connect(), self._loop).result(120)
+        self._process.start()
+        assert self._pipe.poll(120), "not connected"
+        assert self._pipe.recv() == "connected"
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(120)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._pipe.send("end")
+        if self._pipe.poll(120):
+            self.heard = self._pipe.recv()
+        self._process.join(10)
+        self._process.kill()
 
-    async def _connect(self) -> None:
-        for token, heard in zip(self._tokens, self.heard, strict=True):
-            connection = await websockets.connect(
-                self._url,
-                additional_headers={"Authorization": f"Bearer {token}"},
-                open_timeout=60,
-                proxy=None,
-            )
-            await connection.recv()  # 0: the session
-            await connection.send("40")
-            self._connections.append((connection, asyncio.create_task(_hear(connection, heard))))
 
-    async def _close(self) -> None:
-        for connection, task in self._connections:
-            await connection.close()
-            await asyncio.gather(task, return_exceptions=True)
+def _listen(url: str, tokens: list[str], pipe: Connection) -> None:
+    pipe.send(asyncio.run(_listen_until_told(url, tokens, pipe)))
+
+
+async def _listen_until_told(url: str, tokens: list[str], pipe: Connection) -> list[Heard]:
+    heard = [Heard() for _ in tokens]
+    connections: list[tuple[Any, asyncio.Task[None]]] = []
+    for token, one in zip(tokens, heard, strict=True):
+        connection = await websockets.connect(
+            url,
+            additional_headers={"Authorization": f"Bearer {token}"},
+            open_timeout=60,
+            proxy=None,
+        )
+        await connection.recv()  # 0: the session
+        await connection.send("40")
+        connections.append((connection, asyncio.create_task(_hear(connection, one))))
+    pipe.send("connected")
+    await asyncio.to_thread(pipe.recv)
+    for connection, _ in connections:
+        await connection.close()
+    await asyncio.gather(*(task for _, task in connections), return_exceptions=True)
+    return heard
 
 
 async def _hear(connection: Any, heard: Heard) -> None:

@@ -22,6 +22,7 @@ from holdfast.api.access.authentication import by_session, refreshed_token
 from holdfast.api.access.requirement import Principal
 from holdfast.api.event_audience import Audience, Labels, of_notice, of_run
 from holdfast.api.event_payloads import changed, payloads
+from holdfast.api.fan_out import EncodedEvent, FanOut
 from holdfast.api.runtime_settings import runtime_settings
 from holdfast.catalog import changes, log, notices, sessions
 from holdfast.catalog.database import Database
@@ -35,7 +36,6 @@ _RECHECK_S = 1.0
 _TIDY_S = 600.0
 _LEAST_S = 0.45
 """Between two updates of a run that changed no state: at most two a second."""
-_SEE_ALL = "see-all"
 _AT_MOST = 1000
 """Connections of one process."""
 _PER_PRINCIPAL = 50
@@ -69,6 +69,12 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class _Told:
+    event: EncodedEvent
+    audience: Audience
+
+
+@dataclass(frozen=True, slots=True)
 class _News:
     runs: Sequence[Run]
     notices: Sequence[Notice]
@@ -90,6 +96,7 @@ class Events:
             engineio_logger=False,
         )
         self.asgi: Any = socketio.ASGIApp(self._server, socketio_path="/socket.io")
+        self._fan_out = FanOut(self._server)
         self._clients: dict[str, _Client] = {}
         self._seen = _Seen()
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,6 +129,7 @@ class Events:
         """Tell what is new since the last time."""
         news = await run_in_threadpool(self._news)
         now, now_s = self._clock.now(), self._clock.monotonic_s()
+        told: list[_Told] = []
         for run in news.runs:
             if not self._is_due(run, now_s):
                 self._seen.waiting.add(run.id)
@@ -129,10 +137,13 @@ class Events:
             self._seen.waiting.discard(run.id)
             audience = of_run(run, news.labels)
             for event, payload in payloads(run, now):
-                await self._send(event, payload, audience)
+                told.append(_Told(self._fan_out.encode(event, payload), audience))
         for notice in news.notices:
             event, payload = changed(notice)
-            await self._send(event, payload, of_notice(notice, news.labels))
+            audience = of_notice(notice, news.labels)
+            told.append(_Told(self._fan_out.encode(event, payload), audience))
+        if told:
+            await self._fan_out.send(self._by_client(told))
 
     async def recheck(self) -> None:
         """End connections whose session or token ended; take over changed rights."""
@@ -145,11 +156,7 @@ class Events:
                 self._clients.pop(sid, None)
                 await self._server.disconnect(sid)
             elif sid in self._clients:
-                client = _Client(principal, principal.scope(Permission.VIEW))
-                self._clients[sid] = client
-                if client.scope.all_vms != clients[sid].scope.all_vms:
-                    with contextlib.suppress(ValueError):  # it has just gone
-                        await self._place(sid, client)
+                self._clients[sid] = _Client(principal, principal.scope(Permission.VIEW))
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> bool:
         del auth
@@ -164,17 +171,9 @@ class Events:
             raise _refused("too_many_connections")
         client = _Client(principal, principal.scope(Permission.VIEW))
         self._clients[sid] = client
-        await self._place(sid, client)
         # Not awaited: what is sent before the handshake is answered would be lost.
         self._server.start_background_task(self._welcome, sid, client)
         return True
-
-    async def _place(self, sid: str, client: _Client) -> None:
-        """Who sees all is told together: a payload is encoded once for all of them."""
-        if client.scope.all_vms:
-            await self._server.enter_room(sid, _SEE_ALL)
-        else:
-            await self._server.leave_room(sid, _SEE_ALL)
 
     async def _disconnect(self, sid: str, reason: object = None) -> None:
         del reason
@@ -188,16 +187,19 @@ class Events:
             for event, payload in payloads(run, now):
                 await self._server.emit(event, payload, to=sid)
 
-    async def _send(self, event: str, payload: dict[str, Any], audience: Audience) -> None:
-        """Who sees all is told together, unless it is somebody's own."""
-        together = audience.user_id is None
-        if together:
-            await self._server.emit(event, payload, room=_SEE_ALL)
-        for sid, client in list(self._clients.items()):
-            if together and client.scope.all_vms:
-                continue
-            if audience.includes(client.principal, client.scope):
-                await self._server.emit(event, payload, to=sid)
+    def _by_client(self, told: Sequence[_Told]) -> dict[str, Sequence[EncodedEvent]]:
+        """Who sees all hears the same, unless it is somebody's own: judged once for all of them."""
+        everything: list[EncodedEvent] | None = None
+        if all(one.audience.user_id is None for one in told):
+            everything = [one.event for one in told]
+        return {
+            sid: everything
+            if everything is not None and client.scope.all_vms
+            else [
+                one.event for one in told if one.audience.includes(client.principal, client.scope)
+            ]
+            for sid, client in self._clients.items()
+        }
 
     def _is_due(self, run: Run, now_s: float) -> bool:
         before = self._seen.shown.get(run.id)

@@ -145,6 +145,23 @@ def fastest_s(cancel_once: Callable[[], float]) -> float:
     return took_s
 
 
+def test_a_mover_takes_what_others_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm.create(tmp_path, size_bytes=192 << 20)
+    monkeypatch.setenv("HOLDFAST_FAILPOINTS", "pack.before_put:stop:2")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with farm.worker():
+        run_id = farm.submit_backup()
+        pid = farm.await_stopped_mover()
+        try:
+            assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, own + 15)
+            assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+            group = Path(f"/proc/{pid}/autogroup")  # where Linux groups by session
+            assert not group.exists() or group.read_text().split()[-1] == "15"
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert farm.await_run(run_id).state == "completed"
+
+
 class TestCancel:
     def test_while_bytes_move(
         self, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
