@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal, cast
 
 from sqlalchemy.orm import Session
@@ -22,19 +23,42 @@ from holdfast.catalog.models import RestorePoint, Run
 from holdfast.catalog.points import points_of_runs
 
 
-def backup_jobs(session: Session, runs: Sequence[Run]) -> list[BackupJob]:
+def backup_jobs(session: Session, runs: Sequence[Run], now: datetime) -> list[BackupJob]:
+    """`now`: by it a point is immutable still, or not any more."""
     points = points_of_runs(session, [run.id for run in runs])
     names = repositories.names_of_repositories(session)
     places = {row.id: row.location for row in repositories.list_repositories(session)}
     return [
-        _job(
-            run,
-            points.get(run.id),
-            names.get(run.repository_id or "", ""),
-            places.get(run.repository_id or "", ""),
+        with_immutability(
+            _job(
+                run,
+                points.get(run.id),
+                names.get(run.repository_id or "", ""),
+                places.get(run.repository_id or "", ""),
+            ),
+            locked_now(points.get(run.id), now),
         )
         for run in runs
     ]
+
+
+def locked_now(point: RestorePoint | None, now: datetime) -> datetime | None:
+    """By what is on record here: deleting asks the storage."""
+    until = point.locked_until if point is not None else None
+    return until if until is not None and until > now else None
+
+
+def with_immutability(job: BackupJob, until: datetime | None) -> BackupJob:
+    if until is None:
+        return job
+    reason = job.cannot_delete_reason or f"it is immutable until {until:%Y-%m-%d %H:%M} UTC"
+    return job.model_copy(
+        update={
+            "immutable_until": until,
+            "can_delete": False,
+            "cannot_delete_reason": reason,
+        }
+    )
 
 
 def cannot_delete(run: Run, point: RestorePoint | None) -> str:
@@ -81,6 +105,7 @@ def _job(run: Run, point: RestorePoint | None, name: str, place: str) -> BackupJ
         tags=[str(tag) for tag in (point.tags if point else run.request.get("tags") or [])],
         held=point.held if point else "",
         suspect=point.suspect if point else "",
+        damaged=point.damaged if point else "",
         notes=[str(note) for note in (point.notes if point else [])],
         error_code=run.error_code or None,
         error_hint=run.error_hint or None,
@@ -92,7 +117,7 @@ def _job(run: Run, point: RestorePoint | None, name: str, place: str) -> BackupJ
         can_retry=can_retry(run),
         can_delete=not refused,
         cannot_delete_reason=refused,
-        can_browse=point is not None,
+        can_browse=point is not None and not point.damaged,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,11 @@ from holdfast.api.secrets import RepositorySecret, credential_of, store_options
 from holdfast.catalog import repositories
 from holdfast.catalog.errors import NotInCatalogue
 from holdfast.catalog.inventory import of_visible_vms
+from holdfast.catalog.looks import disk_space, known_locks, look_at, record_look
 from holdfast.catalog.models import Repository as RepositoryRow
 from holdfast.catalog.models import RestorePoint, Run
 from holdfast.catalog.notices import announce
-from holdfast.catalog.points import find_point, refresh_points
+from holdfast.catalog.points import find_point
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.policy.access import VmScope
 from holdfast.policy.run_states import RunKind, RunState
@@ -31,18 +31,10 @@ from holdfast.repository import (
     open_store,
     read_config,
 )
+from holdfast.repository.canary import test_immutability
 from holdfast.repository.errors import NotARepository
 from holdfast.repository.format.immutability import Immutability
 from holdfast.repository.store.store import ObjectStore
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageFigures:
-    used_bytes: int
-    """Of the repository's objects."""
-    total_bytes: int | None
-    """Of the file system it is on; None for a bucket, which has no size."""
-    available_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,17 +128,18 @@ def create_or_open(
     secret: RepositorySecret,
     context: ServiceContext,
     *,
-    immutable_days: int = 0,
+    rule: Immutability | None = None,
 ) -> tuple[Repository, str | None]:
     """The repository, and its recovery kit when it was made now. Raises what creating or opening
     raises; a repository that was made stays when what follows fails, and can be added by `open`."""
     credential = credential_of(secret.passphrase)
     if mode == "create":
         store: ObjectStore = new_store(target.location, target.options(context))
-        rule = Immutability(days=immutable_days) if immutable_days else None
         made = Repository.create(store, credential, immutability=rule)
         if isinstance(store, LocalStore):
             store.keep_reserve()
+        if rule is not None:
+            test_immutability(made[0])
         return made
     store = open_store(target.location, target.options(context))
     return Repository.open(store, credential), None
@@ -157,10 +150,9 @@ def refresh(context: ServiceContext, repository_id: str) -> int:
     after the repository was noted as offline."""
     with context.database.reading() as session:
         row = repositories.find_repository(session, repository_id)
+        known = known_locks(session, repository_id, context.clock.now())
     try:
-        opened = context.repositories.get(row)
-        points = opened.points()
-        figures = measure(opened)
+        look = look_at(context.repositories.get(row), known=known)
     except HoldfastError as error:
         with context.database.writing() as session:
             found = repositories.find_repository(session, repository_id)
@@ -169,15 +161,7 @@ def refresh(context: ServiceContext, repository_id: str) -> int:
         raise
     with context.database.writing() as session:
         found = repositories.find_repository(session, repository_id)
-        done = refresh_points(session, found, points, context.clock)
-        repositories.record_storage(
-            session,
-            found,
-            used_bytes=figures.used_bytes,
-            total_bytes=figures.total_bytes,
-            available_bytes=figures.available_bytes,
-            clock=context.clock,
-        )
+        done = record_look(session, found, look, context.clock)
         announce(session, "repository", repository_id, "changed", clock=context.clock)
     return done.total
 
@@ -206,22 +190,3 @@ def find_point_now(
     refresh(context, repository_id)
     with context.database.reading() as session:
         return find_point(session, scope, backup_id)
-
-
-def measure(repository: Repository) -> StorageFigures:
-    """By the sizes of its objects."""
-    used = sum(info.size_bytes for info in repository.store.list(""))
-    total, available = disk_space(repository.location)
-    return StorageFigures(used_bytes=used, total_bytes=total, available_bytes=available)
-
-
-def disk_space(location: str) -> tuple[int | None, int | None]:
-    """Size and free space of the file system; None for a bucket."""
-    if is_s3_url(location):
-        return None, None
-    candidates: Sequence[Path] = (Path(location), *Path(location).parents)
-    folder = next((path for path in candidates if path.is_dir()), None)
-    if folder is None:
-        return None, None
-    status = os.statvfs(folder)
-    return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from holdfast.api.context import ServiceContext
-from holdfast.api.repository_access import disk_space
 from holdfast.api.schemas.system import HealthCheck
+from holdfast.catalog.looks import disk_space
 from holdfast.catalog.models import Platform, Repository, Worker
 from holdfast.catalog.resources import list_workers
 from holdfast.core.units import GIB, format_bytes

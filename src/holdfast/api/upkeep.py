@@ -1,5 +1,5 @@
 """What the service does by itself: ends mounts that have expired, looks whether repositories are
-there, and tells of what has come about without a run. Enter at `Upkeep.start`.
+there, has locks renewed, and tells of what has come about without a run. Enter at `Upkeep.start`.
 
 Several processes of the service may do this side by side: what was told is kept in the catalogue.
 """
@@ -21,8 +21,10 @@ from holdfast.catalog import inventory, mounts, notifications, repositories
 from holdfast.catalog.database import serialise
 from holdfast.catalog.models import Repository, VirtualMachine
 from holdfast.catalog.notices import announce
+from holdfast.catalog.points import count_damaged
 from holdfast.core.errors import HoldfastError
 from holdfast.core.units import format_bytes
+from holdfast.jobs.lock_schedule import queue_due_locks
 from holdfast.jobs.notifications import Message, Notifications
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Upkeep:
         self._tasks = [
             asyncio.create_task(self._forever(end_expired_mounts, _MOUNTS_S)),
             asyncio.create_task(self._forever(watch, _WATCH_S)),
+            asyncio.create_task(self._forever(renew_locks, _WATCH_S)),
         ]
 
     async def stop(self) -> None:
@@ -62,6 +65,11 @@ class Upkeep:
                 _log.warning("upkeep pauses", problem=str(error))
             except Exception as error:  # noqa: BLE001 - one bad row must not end it for good
                 _log.error("upkeep", exc_info=error)
+
+
+def renew_locks(context: ServiceContext) -> list[str]:
+    """Queue the runs that are due; their ids."""
+    return queue_due_locks(context.database, context.clock)
 
 
 def end_expired_mounts(context: ServiceContext) -> list[str]:
@@ -91,6 +99,7 @@ def watch(context: ServiceContext) -> list[Message]:
         serialise(session, "notifications")
         messages += _offline(session, context)
         messages += _nearly_full(session, context)
+        messages += _damaged_points(session, context)
         messages += _unprotected(session, context)
     told = Notifications(context.database, context.sealing, context.clock)
     for message in messages:
@@ -137,6 +146,18 @@ def _offline(session: Session, context: ServiceContext) -> list[Message]:
     return _message(
         "repository_offline", "Holdfast: a repository is offline", [rows[item] for item in new]
     )
+
+
+def _damaged_points(session: Session, context: ServiceContext) -> list[Message]:
+    counts = count_damaged(session)
+    rows = {
+        row.id: f"{row.name}: {counts[row.id]} restore points cannot be read"
+        for row in repositories.list_repositories(session)
+        if counts.get(row.id)
+    }
+    new = notifications.newly_true(session, "points_damaged", rows, context.clock)
+    title = "Holdfast: restore points cannot be read"
+    return _message("integrity_problem", title, [rows[item] for item in new])
 
 
 def _nearly_full(session: Session, context: ServiceContext) -> list[Message]:

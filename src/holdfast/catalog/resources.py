@@ -25,7 +25,7 @@ from holdfast.core.clock import Clock
 from holdfast.policy.run_states import RunKind, RunState
 
 LIMITS_KEY = "limits"
-_MAINTENANCE = frozenset({RunKind.PRUNE.value, RunKind.COMPACT.value})
+_MAINTENANCE = frozenset({RunKind.PRUNE.value, RunKind.COMPACT.value, RunKind.LOCK.value})
 _LOOKED_AT = 100
 DISCARDED = "its worker stopped answering"
 
@@ -261,7 +261,7 @@ def waiting_reason(
         if taken.get(resource, 0) >= limits.of(resource):
             kind = resource.partition(":")[0]
             if kind == "maintenance":
-                return "the repository is being pruned or compacted"
+                return "the repository is being pruned, compacted or locked"
             return f"the {kind} has {limits.of(resource)} runs already, as many as are allowed"
     if not workers:
         return "no worker is running"

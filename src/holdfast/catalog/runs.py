@@ -251,7 +251,7 @@ def exclusive_key_of(
             return f"vm:{vm_id}"
         case RunKind.DELETE_POINT:
             return f"delete_point:{repository_id}:{point_id}"
-        case RunKind.CHECK | RunKind.VERIFY | RunKind.PRUNE | RunKind.COMPACT:
+        case RunKind.CHECK | RunKind.VERIFY | RunKind.PRUNE | RunKind.COMPACT | RunKind.LOCK:
             return f"{kind.value}:{repository_id}"
         case _:
             return None

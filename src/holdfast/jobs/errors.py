@@ -35,6 +35,20 @@ class DamageFound(HoldfastError):
 
 
 @dataclass(kw_only=True, eq=False)
+class LocksIncomplete(HoldfastError):
+    code = "locks_incomplete"
+    category = Category.INTEGRITY
+    template = "of what should be locked in {location}, {missing} are missing and {hidden} hidden"
+    hint = (
+        "Everything else is locked. The run's log names them: bring hidden objects back with "
+        "`holdfast repository unhide {location}`, then check the repository"
+    )
+    location: str
+    missing: int
+    hidden: int
+
+
+@dataclass(kw_only=True, eq=False)
 class PlanChanged(HoldfastError):
     code = "plan_changed"
     category = Category.CONFLICT

@@ -85,6 +85,9 @@ def message_of(run: Run) -> Message | None:
     completed = run.state == RunState.COMPLETED.value
     if run.kind in _INTEGRITY and run.error_code == _DAMAGE:
         event, title = "integrity_problem", "Holdfast: damage was found in a repository"
+    elif run.kind == RunKind.LOCK.value and failed:
+        event = "integrity_problem"
+        title = "Holdfast: locks of an immutable repository could not be renewed"
     elif run.kind == RunKind.BACKUP.value and (failed or completed):
         event = "backup_failed" if failed else "backup_completed"
         title = f"Holdfast: backup of {run.vm_name} {'failed' if failed else 'completed'}"

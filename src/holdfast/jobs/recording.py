@@ -7,22 +7,30 @@ The repository is asked, never the run believed: what is listed is what is there
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from holdfast.catalog import repositories
 from holdfast.catalog.database import Database
+from holdfast.catalog.looks import (
+    known_locks,
+    look_at,
+    measure,
+    record_locks,
+    record_look,
+    record_storage,
+)
 from holdfast.catalog.models import Repository as RepositoryRow
 from holdfast.catalog.models import Run
 from holdfast.catalog.notices import announce
-from holdfast.catalog.points import Refreshed, record_point, refresh_points, renew_summaries
+from holdfast.catalog.points import Refreshed, count_damaged, record_point, renew_summaries
 from holdfast.catalog.repository_secrets import open_added
 from holdfast.core.clock import Clock
 from holdfast.core.errors import HoldfastError
+from holdfast.jobs.errors import LocksIncomplete
 from holdfast.jobs.secrets import SecretSource
 from holdfast.policy.run_states import RunKind, RunState
-from holdfast.repository import Repository, is_s3_url
+from holdfast.repository import Repository
+from holdfast.repository.locking import points_locked_until
 
 _DELETES = {RunKind.PRUNE.value, RunKind.DELETE_POINT.value}
 _MEASURED = {*_DELETES, RunKind.BACKUP.value, RunKind.COMPACT.value}
@@ -44,6 +52,9 @@ class Recorder:
         completed = run.state == RunState.COMPLETED.value
         if run.kind in _CHECKS:
             self._record_check(run, completed)
+        elif run.kind == RunKind.LOCK.value and run.repository_id:
+            if completed or run.error_code == LocksIncomplete.code:
+                self.refresh(run.repository_id, locks_renewed=completed)
         elif completed and run.kind == RunKind.COPY.value:
             self.refresh(str(run.request.get("to_repository_id")))
         elif completed and run.kind in _MEASURED and run.repository_id:
@@ -61,48 +72,47 @@ class Recorder:
         if opened is None:
             return
         point = opened.point(run.point_id) if run.point_id else None
-        used = _used_bytes(opened)
-        total, available = _space(opened.location)
+        asked = [point.id] if point else []
+        locked = points_locked_until(opened.store, opened.locks, asked)
+        storage = measure(opened)
         with self._database.writing() as session:
             row = session.get(RepositoryRow, repository_id)
             if row is None:
                 return
             if point is not None:
                 record_point(session, row, point, self._clock)
-            repositories.record_storage(
-                session,
-                row,
-                used_bytes=used,
-                total_bytes=total,
-                available_bytes=available,
-                clock=self._clock,
-            )
+                record_locks(session, repository_id, asked, locked)
+            record_storage(session, row, storage, self._clock)
             announce(session, "repository", repository_id, "changed", clock=self._clock)
 
     def refresh(
-        self, repository_id: str, on_damage: Callable[[HoldfastError], None] | None = None
+        self,
+        repository_id: str,
+        on_damage: Callable[[HoldfastError], None] | None = None,
+        *,
+        locks_renewed: bool = False,
     ) -> Refreshed | None:
         """All points anew: some are gone, or came from elsewhere. `on_damage` hears of points that
-        cannot be read. None when the repository is not in the catalogue. Raises what opening
-        raises, SecretMissing, WrongRepository."""
+        cannot be read. `locks_renewed`: just now, so that every lock is asked for. None when the
+        repository is not in the catalogue. Raises what opening raises, SecretMissing,
+        WrongRepository."""
         opened = self._open(repository_id)
         if opened is None:
             return None
-        points, used = opened.points(on_damage), _used_bytes(opened)
-        total, available = _space(opened.location)
+        with self._database.reading() as session:
+            now = self._clock.now()
+            known = known_locks(session, repository_id, now)
+        look = look_at(opened, known=() if locks_renewed else known)
+        if on_damage is not None:
+            for error in look.damage:
+                on_damage(error)
         with self._database.writing() as session:
             row = session.get(RepositoryRow, repository_id)
             if row is None:
                 return None
-            done = refresh_points(session, row, points, self._clock)
-            repositories.record_storage(
-                session,
-                row,
-                used_bytes=used,
-                total_bytes=total,
-                available_bytes=available,
-                clock=self._clock,
-            )
+            done = record_look(session, row, look, self._clock)
+            if locks_renewed:
+                row.locks_renewed_at = self._clock.now()
             announce(session, "repository", repository_id, "changed", clock=self._clock)
         return done
 
@@ -117,6 +127,9 @@ class Recorder:
             row.last_check_at = self._clock.now()
             row.last_check_result = "sound" if completed else run.error_message
             announce(session, "repository", run.repository_id, "changed", clock=self._clock)
+            names_damaged = count_damaged(session).get(row.id, 0) > 0
+        if damaged or names_damaged:  # which points cannot be read, or can again
+            self.refresh(run.repository_id)
 
     def _open(self, repository_id: str) -> Repository | None:
         with self._database.reading() as session:
@@ -125,15 +138,3 @@ class Recorder:
                 return None
             session.expunge(row)
         return open_added(row, self._secrets.repository(row), self._cache_root)
-
-
-def _used_bytes(repository: Repository) -> int:
-    return sum(info.size_bytes for info in repository.store.list(""))
-
-
-def _space(location: str) -> tuple[int | None, int | None]:
-    """Size and free space of the file system; None for a bucket, which has neither."""
-    if is_s3_url(location):
-        return None, None
-    status = os.statvfs(location)
-    return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize

@@ -41,6 +41,8 @@ class RunKind(Enum):
     PRUNE = "prune"
     COMPACT = "compact"
     COPY = "copy"
+    LOCK = "lock"
+    """Renew the locks of an immutable repository."""
     DELETE_POINT = "delete_point"
     DISCOVER = "discover"
 

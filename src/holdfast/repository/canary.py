@@ -22,7 +22,12 @@ from holdfast.repository.errors import (
     ObjectMissing,
 )
 from holdfast.repository.format.envelope import Kind
-from holdfast.repository.format.immutability import Verdict, decode_verdict, encode_verdict
+from holdfast.repository.format.immutability import (
+    Immutability,
+    Verdict,
+    decode_verdict,
+    encode_verdict,
+)
 from holdfast.repository.repository import Repository
 from holdfast.repository.store.store import LockMode, ObjectLock, ObjectStore
 
@@ -40,11 +45,16 @@ def test_immutability(repository: Repository) -> Verdict:
     if rule is None:
         return Verdict(is_immutable=False, reasons=(_NO_RULE,), tested_at=now)
     _clean_up(repository.store)
-    until = (now + timedelta(seconds=_PROBE_S)).replace(microsecond=0)
-    reasons = attack_a_canary(repository.store, ObjectLock(until=until, mode=LockMode(rule.mode)))
+    reasons = attack_a_canary(repository.store, _probe_lock(repository, rule.mode))
     verdict = Verdict(is_immutable=not reasons, reasons=tuple(reasons), tested_at=now)
     _keep(repository, verdict)
     return verdict
+
+
+def require_locks(repository: Repository, mode: str) -> None:
+    """Before a rule is written: one that cannot be kept would fail every backup. Raises
+    LocksUnsupported, StoreUnavailable, ClockSkew."""
+    attack_a_canary(repository.store, _probe_lock(repository, mode), must_lock=True)
 
 
 def attack_a_canary(store: ObjectStore, lock: ObjectLock, *, must_lock: bool = False) -> list[str]:
@@ -86,6 +96,24 @@ def last_verdict(repository: Repository) -> Verdict | None:
             plain = repository.sealer.open(Kind.CANARY, info.key, stored, key=info.key)
             return decode_verdict(plain, key=info.key)
     return None
+
+
+def described(rule: Immutability | None, verdict: Verdict | None) -> str:
+    """Whether a repository may call itself immutable, and why not, as a sentence."""
+    if rule is None or not rule.days:
+        return "Not immutable: new objects are not locked."
+    what = f"points are locked for {rule.days} days ({rule.mode})"
+    if verdict is None:
+        return f"Not known to be immutable: {what}, and no test has shown that it holds."
+    when = f"{verdict.tested_at:%Y-%m-%d %H:%M} UTC"
+    if verdict.is_immutable:
+        return f"Immutable: {what}; tested {when} by trying to delete, overwrite and shorten."
+    return f"Not immutable, although {what}; tested {when}: {'; '.join(verdict.reasons)}."
+
+
+def _probe_lock(repository: Repository, mode: str) -> ObjectLock:
+    until = repository.locks.now() + timedelta(seconds=_PROBE_S)
+    return ObjectLock(until=until.replace(microsecond=0), mode=LockMode(mode))
 
 
 def _keep(repository: Repository, verdict: Verdict) -> None:

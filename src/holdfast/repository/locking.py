@@ -33,7 +33,8 @@ from holdfast.repository.format.immutability import (
 )
 from holdfast.repository.reading import each
 from holdfast.repository.store.opening import locking_bucket
-from holdfast.repository.store.store import Buffer, LockMode, ObjectInfo, ObjectLock, ObjectStore
+from holdfast.repository.store.passing import PassingStore
+from holdfast.repository.store.store import Buffer, LockMode, ObjectLock, ObjectStore
 
 RULES, RECORDS = "immutability/", "locks/"
 _POINTS = "points/"
@@ -100,6 +101,17 @@ class Locks:
         key = f"{RULES}{uuid7(self._clock)}"
         sealed = self._sealer.seal(Kind.IMMUTABILITY, key, encode_rule(rule))
         LockingStore(self._store, self).put_new(key, [sealed])
+
+    def change(self, *, days: int, mode: str) -> Immutability:
+        """A rule in place of the one in force: returns it, once it is durable. Key slots that are
+        to go stay so. 0 days: nothing new is locked; no lock that is set ends earlier."""
+        self.forget()
+        before = None
+        with suppress(ObjectDamaged):  # the new one is what makes up for it
+            before = self.rule
+        rule = Immutability(days=days, mode=mode, retired=before.retired if before else ())
+        self.put_rule(rule)
+        return rule
 
     def retire(self, key: str) -> None:
         """Renew the lock of this key slot no more."""
@@ -247,17 +259,13 @@ class Locks:
             self._store.put_new(key, [sealed])
 
 
-class LockingStore:
+class LockingStore(PassingStore):
     """A repository's store as its writers see it: what is to be immutable is locked by the request
     that creates it."""
 
     def __init__(self, inner: ObjectStore, locks: Locks) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._locks = locks
-
-    @property
-    def location(self) -> str:
-        return self.inner.location
 
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
         lock = self._locks.lock_of(key)
@@ -267,35 +275,17 @@ class LockingStore:
         self.inner.put_locked(key, parts, lock)
         self._locks.written[key] = lock.until
 
-    def get(self, key: str) -> bytes:
-        return self.inner.get(key)
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        return self.inner.get_range(key, offset, length)
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        return self.inner.list(prefix)
-
-    def stat(self, key: str) -> ObjectInfo:
-        return self.inner.stat(key)
-
-    def delete(self, key: str) -> None:
-        self.inner.delete(key)
-
-    def now(self) -> datetime:
-        return self.inner.now()
-
-    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
-        self.inner.put_locked(key, parts, lock)
-
-    def lock(self, key: str, lock: ObjectLock) -> None:
-        self.inner.lock(key, lock)
-
-    def locked_until(self, key: str) -> datetime | None:
-        return self.inner.locked_until(key)
-
-    def breaches(self, key: str) -> Sequence[str]:
-        return self.inner.breaches(key)
+def points_locked_until(
+    store: ObjectStore, locks: Locks, point_ids: Iterable[str]
+) -> dict[str, datetime]:
+    """Until when nobody can delete these points, by the storage itself; those that can be deleted
+    now are missing. Asks nothing where there never was a rule."""
+    keys = {f"{_POINTS}{point_id}": point_id for point_id in point_ids}
+    if not keys or not locks.has_ever_been:
+        return {}
+    found = still_locked(store, keys, store.now())
+    return {keys[key]: until for key, until in found.items()}
 
 
 def is_permanent(key: str) -> bool:

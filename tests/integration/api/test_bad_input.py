@@ -84,9 +84,14 @@ def test_an_immutable_backup_is_not_deleted(place: Place, tmp_path: Path) -> Non
         )
         place.post(f"/repositories/{made['id']}/refresh")
         [backup] = place.get("/backup/list")["backups"]
-        shown = place.get(f"/backup/{backup['id']}")
-        assert shown["immutable_until"] and not shown["can_delete"]
-        assert "immutable until" in shown["cannot_delete_reason"]
+        [chain] = place.get("/backup/chain", vm_id=backup["vm_id"])["chains"]
+        for shown in (backup, place.get(f"/backup/{backup['id']}"), *chain["backups"]):
+            assert shown["immutable_until"] and not shown["can_delete"]
+            assert "immutable until" in shown["cannot_delete_reason"]
+        [listed] = place.get("/repositories")["repositories"]
+        assert (listed["immutable_days"], listed["immutable_mode"]) == (1, "compliance")
+        assert not listed["immutable"], "root can take the attribute off"
+        assert "root" in listed["immutable_message"] and listed["immutable_tested_at"]
         refused(place.client.delete(f"/api/v1/backup/{backup['id']}"), 409, "object_locked")
         assert place.get("/backup/list")["total"] == 1
         assert len(list(Path(location, "points").iterdir())) == 1

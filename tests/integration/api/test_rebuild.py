@@ -204,8 +204,10 @@ def test_what_cannot_be_read_is_said(stocked: TestService, tmp_path: Path) -> No
     flip_bit(manifest, 700)
     [done] = _rebuild(stocked, exits=3)["repositories"]
     assert first.id in done["damaged"][0]
+    assert done["removed"] == 0 and _rows(stocked.context)[0][0].damaged, "it stays, as damaged"
     flip_bit(manifest, 700)
-    assert _rebuild(stocked)["repositories"][0]["added"] == 1
+    assert _rebuild(stocked)["repositories"][0]["added"] == 0
+    assert _rows(stocked.context)[0][0].damaged == ""
     # Another repository in its place, or none, is never taken for one that lost its points.
     (tmp_path / "repository").rename(tmp_path / "away")
     assert "not" in _rebuild(stocked, exits=1)["repositories"][0]["problem"]

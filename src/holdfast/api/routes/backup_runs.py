@@ -62,7 +62,7 @@ def start_backup(body: BackupStart, context: Context, caller: Caller) -> BackupJ
             ),
             context.clock,
         )
-        [job] = backup_jobs(session, [submitted.run])
+        [job] = backup_jobs(session, [submitted.run], context.clock.now())
         record(
             session,
             caller,
@@ -110,7 +110,7 @@ def cancel_backup(backup_id: BackupId, context: Context, caller: Caller) -> Back
     with context.database.writing() as session:
         find_backup(session, caller.scope(Permission.BACKUP_RUN), backup_id)
         run = request_cancel(session, backup_id, f"by {caller.name}", context.clock)
-        [job] = backup_jobs(session, [run])
+        [job] = backup_jobs(session, [run], context.clock.now())
         record(
             session,
             caller,
@@ -128,7 +128,7 @@ def retry_backup(backup_id: BackupId, context: Context, caller: Caller) -> Backu
     with context.database.writing() as session:
         run = find_backup(session, caller.scope(Permission.BACKUP_RUN), backup_id)
         again = add_run(session, request_again(run, caller.name), context.clock)
-        [job] = backup_jobs(session, [again.run])
+        [job] = backup_jobs(session, [again.run], context.clock.now())
         record(
             session,
             caller,

@@ -12,10 +12,10 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from holdfast.api.access import Caller, requires
-from holdfast.api.backups_shown import backup_jobs, cannot_delete
+from holdfast.api.backups_shown import backup_jobs, cannot_delete, with_immutability
 from holdfast.api.chains import chains_of
 from holdfast.api.context import Context
-from holdfast.api.immutability import immutable_until, with_immutability
+from holdfast.api.immutability import immutable_until
 from holdfast.api.paging import Page as PageQuery
 from holdfast.api.schemas.backups import (
     BackupChain,
@@ -82,7 +82,7 @@ def list_backups(
         found = read_page(
             session, query, [column.desc() if order == "desc" else column, Run.id.desc()], page
         )
-        jobs = backup_jobs(session, found.rows)
+        jobs = backup_jobs(session, found.rows, context.clock.now())
     return BackupList(backups=jobs, total=found.total, next_cursor=found.next_cursor)
 
 
@@ -109,7 +109,7 @@ def get_backup_chain(
         points = points_of_vm(session, vm.id, repository_id=repository_id)
         stored_in = _points_of_repositories(session, {point.repository_id for point in points})
         runs = _runs_of(session, points)
-        jobs = {job.id: job for job in backup_jobs(session, runs)}
+        jobs = {job.id: job for job in backup_jobs(session, runs, context.clock.now())}
         session.expunge_all()
     unique: dict[Owner, int] = {}
     for row, ids in stored_in:
@@ -124,16 +124,15 @@ def get_backup_chain(
 
 @router.get("/{backup_id}", dependencies=[requires(Permission.VIEW)])
 def get_backup(backup_id: BackupId, context: Context, caller: Caller) -> BackupJob:
-    """With the time until which its restore point is immutable, by the storage itself."""
     with context.database.reading() as session:
         run = find_backup(session, caller.scope(Permission.VIEW), backup_id)
-        [job] = backup_jobs(session, [run])
+        [job] = backup_jobs(session, [run], context.clock.now())
         point = _point_of(session, run)
         row = session.get(Repository, point.repository_id) if point else None
         session.expunge_all()
     if point is None or row is None:
         return job
-    return with_immutability(job, immutable_until(context, row, point.id))
+    return with_immutability(job, immutable_until(context, row, point))
 
 
 @router.delete("/{backup_id}", status_code=204, dependencies=_DELETE)
@@ -200,7 +199,7 @@ def _change_hold(backup_id: str, reason: str, context: Context, caller: Caller) 
         if found is not None:
             found.held = held
         run = find_backup(session, caller.scope(Permission.BACKUP_DELETE), backup_id)
-        [job] = backup_jobs(session, [run])
+        [job] = backup_jobs(session, [run], context.clock.now())
         announce(session, "backup", backup_id, "changed", clock=context.clock, vm_id=run.vm_id)
         record(
             session,

@@ -14,6 +14,7 @@ from holdfast.api.runs_shown import run_brief
 from holdfast.api.schemas.repositories import (
     CheckBody,
     CopyBody,
+    ImmutabilityBody,
     PruneBody,
     PrunePreview,
     VerifyBody,
@@ -21,15 +22,19 @@ from holdfast.api.schemas.repositories import (
 from holdfast.api.schemas.runs import RunAccepted
 from holdfast.catalog import repositories
 from holdfast.catalog.audit import record
+from holdfast.catalog.looks import immutability_of, record_immutability
 from holdfast.catalog.models import RestorePoint
+from holdfast.catalog.notices import announce
 from holdfast.catalog.runs import RunRequest, add_run, exclusive_key_of
 from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Permission
 from holdfast.policy.run_states import RunKind
+from holdfast.repository.canary import require_locks
 
 router = APIRouter(prefix="/repositories", tags=["maintenance"])
 RepositoryId = Annotated[str, Path(max_length=100)]
 _MAINTAIN = [requires(Permission.REPOSITORY_MAINTAIN, everywhere=True)]
+_MANAGE = [requires(Permission.REPOSITORY_MANAGE, everywhere=True)]
 _PRUNE = [requires(Permission.BACKUP_DELETE, everywhere=True)]
 
 
@@ -55,6 +60,41 @@ def compact_repository(
 ) -> RunAccepted:
     """Give the space of deleted points back; goes beside backups."""
     return _submit(context, caller, RunKind.COMPACT, repository_id, {})
+
+
+@router.post("/{repository_id}/lock", status_code=202, dependencies=_MAINTAIN)
+def lock_repository(repository_id: RepositoryId, context: Context, caller: Caller) -> RunAccepted:
+    """Renew the locks of all that restore points of an immutable repository need, and try once more
+    to break one. The service does this every day by itself."""
+    return _submit(context, caller, RunKind.LOCK, repository_id, {})
+
+
+@router.put("/{repository_id}/immutability", status_code=202, dependencies=_MANAGE)
+def change_immutability(
+    repository_id: RepositoryId, body: ImmutabilityBody, context: Context, caller: Caller
+) -> RunAccepted:
+    """Make a repository immutable, or change for how long. No lock that is set ends earlier. The
+    run locks what is in the repository already."""
+    with context.database.reading() as session:
+        row = repositories.find_repository(session, repository_id)
+    opened = context.repositories.get(row)
+    if body.days:
+        require_locks(opened, body.mode)
+    opened.locks.change(days=body.days, mode=body.mode)
+    facts = immutability_of(opened)
+    with context.database.writing() as session:
+        record_immutability(repositories.find_repository(session, repository_id), facts)
+        announce(session, "repository", repository_id, "changed", clock=context.clock)
+        record(
+            session,
+            caller,
+            "repository.immutability",
+            clock=context.clock,
+            object_kind="repository",
+            object_id=repository_id,
+            details=body.model_dump(),
+        )
+    return _submit(context, caller, RunKind.LOCK, repository_id, {})
 
 
 @router.post("/{repository_id}/prune/preview", dependencies=_PRUNE)

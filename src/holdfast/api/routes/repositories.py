@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from sqlalchemy import select
@@ -11,6 +11,12 @@ from sqlalchemy import select
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
 from holdfast.api.paging import ShortPage, part_of
+from holdfast.api.repositories_shown import (
+    DAMAGED_HINT,
+    damaged_infos,
+    repository_infos,
+    storage_info,
+)
 from holdfast.api.repository_access import (
     checked_target,
     create_or_open,
@@ -18,6 +24,7 @@ from holdfast.api.repository_access import (
     try_target,
 )
 from holdfast.api.schemas.repositories import (
+    DamagedPoints,
     RepositoryCreate,
     RepositoryCreated,
     RepositoryInfo,
@@ -35,10 +42,12 @@ from holdfast.catalog.audit import record
 from holdfast.catalog.errors import StillUsed
 from holdfast.catalog.models import Repository, Run
 from holdfast.catalog.notices import announce
+from holdfast.catalog.points import damaged_points
 from holdfast.catalog.repository_secrets import WrongRepository
 from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Permission
 from holdfast.repository import is_s3_url
+from holdfast.repository.format.immutability import Immutability
 
 router = APIRouter(prefix="/repositories", tags=["repositories"])
 RepositoryId = Annotated[str, Path(max_length=100)]
@@ -50,9 +59,7 @@ _STALE = timedelta(minutes=10)
 def list_repositories(context: Context, page: ShortPage) -> RepositoryList:
     """All repositories, by name, with the figures of their last measurement."""
     with context.database.reading() as session:
-        counts = repositories.count_vms(session)
-        rows = repositories.list_repositories(session)
-        items = [_info(row, counts.get(row.id, 0)) for row in rows]
+        items = repository_infos(session, repositories.list_repositories(session))
     part = part_of(items, page)
     return RepositoryList(
         repositories=list(part.rows), total=part.total, next_cursor=part.next_cursor
@@ -79,9 +86,9 @@ def create_repository(
         raise InvalidInput(
             what="repository", problem=f"{taken} has this name or this location already"
         )
-    opened, kit = create_or_open(
-        target, body.mode, secret, context, immutable_days=body.immutable_days
-    )
+    days = body.immutable_days
+    rule = Immutability(days=days, mode=body.immutable_mode) if days else None
+    opened, kit = create_or_open(target, body.mode, secret, context, rule=rule)
     with context.database.writing() as session:
         row = Repository(
             id=opened.id,
@@ -95,6 +102,7 @@ def create_repository(
             state_message="",
             state_at=context.clock.now(),
             last_check_result="",
+            damaged_points=[],
         )
         row.sealed_secret = seal_repository_secret(context.sealing, row.id, secret)
         session.add(row)
@@ -111,8 +119,7 @@ def create_repository(
         )
     imported = refresh(context, opened.id)
     with context.database.reading() as session:
-        counts = repositories.count_vms(session)
-        info = _info(repositories.find_repository(session, opened.id), counts.get(opened.id, 0))
+        [info] = repository_infos(session, [repositories.find_repository(session, opened.id)])
     return RepositoryCreated(**info.model_dump(), recovery_kit=kit, imported_backups=imported)
 
 
@@ -125,9 +132,9 @@ def test_repository(body: RepositoryTarget, context: Context) -> RepositoryTest:
 @router.get("/{repository_id}", dependencies=[requires(Permission.VIEW)])
 def get_repository(repository_id: RepositoryId, context: Context) -> RepositoryInfo:
     with context.database.reading() as session:
-        counts = repositories.count_vms(session)
         row = repositories.find_repository(session, repository_id)
-        return _info(row, counts.get(row.id, 0))
+        [info] = repository_infos(session, [row])
+        return info
 
 
 @router.patch("/{repository_id}", dependencies=_MANAGE)
@@ -173,11 +180,7 @@ def update_repository(
             object_id=repository_id,
             details={"fields": sorted(body.model_fields_set)},
         )
-    with context.database.reading() as session:
-        counts = repositories.count_vms(session)
-        return _info(
-            repositories.find_repository(session, repository_id), counts.get(repository_id, 0)
-        )
+    return get_repository(repository_id, context)
 
 
 @router.delete("/{repository_id}", status_code=204, dependencies=_MANAGE)
@@ -217,6 +220,23 @@ def refresh_repository(repository_id: RepositoryId, context: Context) -> Reposit
     return get_repository(repository_id, context)
 
 
+@router.get("/{repository_id}/damaged", dependencies=[requires(Permission.VIEW)])
+def list_damaged_points(
+    repository_id: RepositoryId, context: Context, caller: Caller
+) -> DamagedPoints:
+    """Restore points that cannot be read, by the last look at the repository: of VMs that the
+    caller sees, and, for who sees all, also those of which nothing is known but their id."""
+    scope = caller.scope(Permission.VIEW)
+    with context.database.reading() as session:
+        row = repositories.find_repository(session, repository_id)
+        points = damaged_infos(row, damaged_points(session, repository_id, scope))
+        if not scope.all_vms:
+            points = [point for point in points if point.vm_id is not None]
+    return DamagedPoints(
+        repository_id=repository_id, points=points, total=len(points), hint=DAMAGED_HINT
+    )
+
+
 @router.get("/{repository_id}/storage", dependencies=[requires(Permission.VIEW)])
 def get_storage(
     repository_id: RepositoryId,
@@ -231,7 +251,7 @@ def get_storage(
         refresh(context, repository_id)
     with context.database.reading() as session:
         row = repositories.find_repository(session, repository_id)
-        return _storage(row)
+        return storage_info(row)
 
 
 @router.get("/{repository_id}/storage/history", dependencies=[requires(Permission.VIEW)])
@@ -253,55 +273,3 @@ def get_storage_history(
 
 def _kept_key(context: Context, row: Repository) -> str:
     return repository_secret(context.sealing, row).s3_secret_key
-
-
-def _storage(row: Repository) -> Storage:
-    used, logical = row.used_bytes or 0, row.logical_bytes or 0
-    total, available = row.total_bytes, row.available_bytes
-    share = None
-    if total and available is not None:
-        share = round(100 * (total - available) / total, 1)
-    return Storage(
-        repository_id=row.id,
-        total_bytes=total,
-        used_bytes=used,
-        available_bytes=available,
-        used_percent=share,
-        backup_count=row.backup_count or 0,
-        logical_bytes=logical,
-        dedup_ratio=_ratio(row),
-        last_check_at=row.last_check_at,
-        measured_at=row.measured_at or row.created_at,
-    )
-
-
-def _ratio(row: Repository) -> float | None:
-    if not row.used_bytes or row.logical_bytes is None:
-        return None
-    return round(row.logical_bytes / row.used_bytes, 2)
-
-
-def _info(row: Repository, vm_count: int) -> RepositoryInfo:
-    return RepositoryInfo(
-        id=row.id,
-        name=row.name,
-        type=cast("Literal['local', 's3']", row.kind),
-        location=row.location,
-        endpoint=str(row.settings.get("endpoint") or ""),
-        region=str(row.settings.get("region") or ""),
-        chunk_bytes=row.chunk_bytes,
-        state=cast("Literal['unknown', 'online', 'offline']", row.state),
-        state_message=row.state_message,
-        state_at=row.state_at,
-        total_bytes=row.total_bytes,
-        available_bytes=row.available_bytes,
-        used_bytes=row.used_bytes,
-        logical_bytes=row.logical_bytes,
-        dedup_ratio=_ratio(row),
-        backup_count=row.backup_count or 0,
-        vm_count=vm_count,
-        measured_at=row.measured_at,
-        last_check_at=row.last_check_at,
-        last_check_result=row.last_check_result,
-        created_at=row.created_at,
-    )

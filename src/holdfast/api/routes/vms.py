@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy import select
 
 from holdfast.api.access import Caller, requires
+from holdfast.api.backups_shown import locked_now
 from holdfast.api.context import Context
 from holdfast.api.paging import Page as PageQuery
 from holdfast.api.runs_shown import run_brief
@@ -150,6 +151,8 @@ def get_timeline(vm_id: VmId, context: Context, caller: Caller) -> Timeline:
                     stored_bytes=point.stored_bytes,
                     held=point.held,
                     suspect=point.suspect,
+                    damaged=point.damaged,
+                    immutable_until=locked_now(point, context.clock.now()),
                 )
                 for point in points
             ],

@@ -80,7 +80,10 @@ class BackupJob(Output):
     """Why the point must not be deleted; empty when it may."""
     suspect: str
     immutable_until: Time | None = None
-    """Nobody deletes the point before; only in the answer for one backup, not in lists."""
+    """Nobody deletes the point before; null when it may be deleted now."""
+    damaged: str
+    """Why the point cannot be read now; empty when it can. Nothing is restored from it until its
+    repository is healed."""
     notes: list[str]
     error_code: str | None = None
     error_hint: str | None = None

@@ -10,6 +10,8 @@ from holdfast.api.schemas.common import Id, Input, Name, Output, Tag, Time
 from holdfast.repository.format.immutability import MAX_DAYS
 
 RepositoryKind = Literal["local", "s3"]
+LockModeName = Literal["compliance", "governance"]
+"""In a bucket: `compliance` binds everybody, `governance` all but who may bypass it."""
 
 
 class S3Body(Input):
@@ -36,6 +38,7 @@ class RepositoryCreate(RepositoryTarget):
     immutable_days: Annotated[int, Field(ge=0, le=MAX_DAYS)] = 0
     """For `create`: nobody can delete a point for so many days. Needs a bucket with Object Lock, or
     a local file system of Linux and root."""
+    immutable_mode: LockModeName = "compliance"
 
 
 class RepositoryUpdate(Input):
@@ -68,9 +71,45 @@ class RepositoryInfo(Output):
     measured_at: Time | None
     last_check_at: Time | None
     last_check_result: str
-    immutable: bool = False
-    immutable_message: str = ""
+    immutable: bool
+    """Points are locked, and the last attempt to break a lock failed."""
+    immutable_message: str
+    """What that attempt has shown, in words; empty where nothing is to be locked."""
+    immutable_days: int
+    """Points are locked for so long from their commit; 0 without a rule."""
+    immutable_mode: LockModeName | None
+    immutable_tested_at: Time | None
+    locks_renewed_at: Time | None
+    """When a run last renewed the locks of all that points need."""
+    damaged_count: int
+    """Restore points that cannot be read: `GET /repositories/{id}/damaged` names them."""
     created_at: Time
+
+
+class ImmutabilityBody(Input):
+    days: Annotated[int, Field(ge=0, le=MAX_DAYS)]
+    """0: nothing new is locked. What is locked stays locked."""
+    mode: LockModeName = "compliance"
+
+
+class DamagedPoint(Output):
+    """A restore point whose record cannot be read: it restores nothing until it is healed. What was
+    known of it before it was damaged, as far as it was known."""
+
+    point_id: str
+    backup_id: str | None
+    vm_id: str | None
+    vm_name: str
+    captured_at: Time | None
+    problem: str
+
+
+class DamagedPoints(Output):
+    repository_id: str
+    points: list[DamagedPoint]
+    total: int
+    hint: str
+    """What to do about them."""
 
 
 class RepositoryCreated(RepositoryInfo):

@@ -16,6 +16,7 @@ RunKindName = Literal[
     "prune",
     "compact",
     "copy",
+    "lock",
     "delete_point",
     "discover",
 ]

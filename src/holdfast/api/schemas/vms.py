@@ -73,6 +73,10 @@ class TimelinePoint(Output):
     stored_bytes: int
     held: str
     suspect: str
+    damaged: str
+    """Why it cannot be read now; empty when it can."""
+    immutable_until: Time | None
+    """Nobody deletes it before; null when it may be deleted now."""
 
 
 class Timeline(Output):

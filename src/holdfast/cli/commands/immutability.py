@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +13,16 @@ from holdfast.cli.screen import ProgressBar
 from holdfast.core.clock import format_time
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.repository import Repository
-from holdfast.repository.canary import attack_a_canary, last_verdict, test_immutability
+from holdfast.repository.canary import (
+    described,
+    last_verdict,
+    require_locks,
+    test_immutability,
+)
 from holdfast.repository.errors import ObjectsHidden
 from holdfast.repository.format.immutability import MAX_DAYS, MODES, Immutability, Verdict
 from holdfast.repository.hidden import require_nothing_hidden, unhide
 from holdfast.repository.lock import LockReport, run_lock
-from holdfast.repository.store.store import LockMode, ObjectLock
 
 Location = Annotated[str, typer.Argument(help="The repository.", metavar="PATH_OR_URL")]
 ImmutableMode = Annotated[
@@ -30,7 +33,6 @@ ImmutableMode = Annotated[
         metavar="MODE",
     ),
 ]
-_MINUTE_S = 60
 
 
 def rule_of(days: int, mode: str) -> Immutability:
@@ -56,19 +58,18 @@ def immutable(
     What is in the repository already is locked too.
     """
     with command(as_json=json) as runtime:
-        rule = rule_of(days, mode)
+        rule_of(days, mode)
         opened = opening.open_repository(
             repository, passphrase_file, runtime.settings, cached=False
         )
         if days:
-            # Before the rule is written: one that cannot be kept would fail every backup.
-            _require_locks(opened, mode)
+            require_locks(opened, mode)
         with ProgressBar(runtime.screen) as progress:
-            opened.locks.put_rule(rule)
+            rule = opened.locks.change(days=days, mode=mode)
             report = run_lock(opened, cancel=runtime.cancel, progress=progress)
         verdict = test_immutability(opened) if days else None
         document = {"immutability": rule_document(rule, verdict), "lock": _report_document(report)}
-        lines = [rule_text(rule, verdict)]
+        lines = [described(rule, verdict)]
         lines += _report_lines(report) if days else []
         runtime.screen.result(document, "\n".join(lines))
 
@@ -117,7 +118,7 @@ def info(repository: Location, passphrase_file: PassphraseFile = None, json: Jso
         }
         text = (
             f"Repository {opened.id} in {opened.location}, created {opened.config.created_at}.\n"
-            f"{len(points)} restore points.\n{rule_text(rule, verdict)}"
+            f"{len(points)} restore points.\n{described(rule, verdict)}"
         )
         runtime.screen.result(document, text)
 
@@ -152,7 +153,7 @@ def tested(opened: Repository) -> tuple[dict[str, Any] | None, str, bool]:
         words = f"Not known to be immutable: {error.message}."
         return document, words, not isinstance(error, ObjectsHidden)
     rule = opened.locks.rule
-    return rule_document(rule, verdict), rule_text(rule, verdict), True
+    return rule_document(rule, verdict), described(rule, verdict), True
 
 
 def rule_document(rule: Immutability | None, verdict: Verdict | None) -> dict[str, Any]:
@@ -163,24 +164,6 @@ def rule_document(rule: Immutability | None, verdict: Verdict | None) -> dict[st
         "why_not": list(verdict.reasons) if verdict else [],
         "tested_at": format_time(verdict.tested_at) if verdict else None,
     }
-
-
-def rule_text(rule: Immutability | None, verdict: Verdict | None) -> str:
-    if rule is None or not rule.days:
-        return "Not immutable: new objects are not locked."
-    what = f"points are locked for {rule.days} days ({rule.mode})"
-    if verdict is None:
-        return f"Not known to be immutable: {what}, and no test has shown that it holds."
-    when = f"{verdict.tested_at:%Y-%m-%d %H:%M} UTC"
-    if verdict.is_immutable:
-        return f"Immutable: {what}; tested {when} by trying to delete, overwrite and shorten."
-    return f"Not immutable, although {what}; tested {when}: {'; '.join(verdict.reasons)}."
-
-
-def _require_locks(opened: Repository, mode: str) -> None:
-    until = opened.locks.now() + timedelta(seconds=_MINUTE_S)
-    lock = ObjectLock(until=until.replace(microsecond=0), mode=LockMode(mode))
-    attack_a_canary(opened.store, lock, must_lock=True)
 
 
 def _report_document(report: LockReport) -> dict[str, Any]:

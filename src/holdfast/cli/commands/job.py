@@ -117,40 +117,28 @@ def backup(
         _carry_on(remote, str(job["id"]), wait=wait)
 
 
-@app.command("check")
-def check(
-    repository: Where,
-    wait: Wait = True,
-    server: ServerUrl = None,
-    token_file: TokenFile = None,
-    json: Json = False,
-) -> None:
-    """Check that every restore point of a repository is complete."""
-    _maintain("check", repository, wait, server, token_file, json)
+def _maintenance(what: str, words: str) -> None:
+    """A command that has a repository maintained; what differs is the route."""
+
+    def maintain(
+        repository: Where,
+        wait: Wait = True,
+        server: ServerUrl = None,
+        token_file: TokenFile = None,
+        json: Json = False,
+    ) -> None:
+        with connected(as_json=json, server=server, token_file=token_file) as remote:
+            where = find_repository(remote.server, repository)
+            answer = remote.server.post(f"/repositories/{where['id']}/{what}")
+            _carry_on(remote, str(answer["run_id"]), wait=wait)
+
+    app.command(what, help=words)(maintain)
 
 
-@app.command("verify")
-def verify(
-    repository: Where,
-    wait: Wait = True,
-    server: ServerUrl = None,
-    token_file: TokenFile = None,
-    json: Json = False,
-) -> None:
-    """Read every byte of a repository again and prove it."""
-    _maintain("verify", repository, wait, server, token_file, json)
-
-
-@app.command("compact")
-def compact(
-    repository: Where,
-    wait: Wait = True,
-    server: ServerUrl = None,
-    token_file: TokenFile = None,
-    json: Json = False,
-) -> None:
-    """Give back the space of deleted points of a repository."""
-    _maintain("compact", repository, wait, server, token_file, json)
+_maintenance("check", "Check that every restore point of a repository is complete.")
+_maintenance("verify", "Read every byte of a repository again and prove it.")
+_maintenance("compact", "Give back the space of deleted points of a repository.")
+_maintenance("lock", "Renew the locks of an immutable repository; a service does so every day.")
 
 
 @app.command("cancel")
@@ -180,20 +168,6 @@ def retry(
 def find_repository(server: Server, name: str) -> Document:
     """Raises InvalidInput."""
     return pick(server.get("/repositories")["repositories"], name, kind="repository")
-
-
-def _maintain(
-    what: str,
-    repository: str,
-    wait: bool,
-    server: ServerUrl,
-    token_file: TokenFile,
-    json: bool,
-) -> None:
-    with connected(as_json=json, server=server, token_file=token_file) as remote:
-        where = find_repository(remote.server, repository)
-        answer = remote.server.post(f"/repositories/{where['id']}/{what}")
-        _carry_on(remote, str(answer["run_id"]), wait=wait)
 
 
 def _carry_on(remote: Remote, run_id: str, *, wait: bool) -> None:

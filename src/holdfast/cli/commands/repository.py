@@ -15,7 +15,6 @@ from holdfast.cli.commands.immutability import (
     ImmutableMode,
     rule_document,
     rule_of,
-    rule_text,
 )
 from holdfast.cli.options import Json, PassphraseFile, ServerUrl, TokenFile
 from holdfast.cli.runtime import command
@@ -23,7 +22,7 @@ from holdfast.cli.screen import table
 from holdfast.core.errors import InvalidInput, TargetExists
 from holdfast.core.units import KIB, format_bytes, parse_size
 from holdfast.repository import LocalStore, Repository
-from holdfast.repository.canary import test_immutability
+from holdfast.repository.canary import described, test_immutability
 from holdfast.repository.errors import ObjectExists
 from holdfast.repository.format.immutability import MAX_DAYS, MODES
 from holdfast.repository.repository import DEFAULT_CHUNK_BYTES
@@ -104,7 +103,7 @@ def create(
         if rule is not None:
             verdict = test_immutability(repository)
             document["immutability"] = rule_document(rule, verdict)
-            tested = f"\n\n{rule_text(rule, verdict)}"
+            tested = f"\n\n{described(rule, verdict)}"
         where = (
             f"The recovery kit is in {recovery_kit}: move it away from here."
             if recovery_kit

@@ -32,6 +32,7 @@ _KINDS = {
     RunKind.PRUNE: ("maintenance", "prune"),
     RunKind.COMPACT: ("maintenance", "compact"),
     RunKind.DELETE_POINT: ("maintenance", "delete_point"),
+    RunKind.LOCK: ("locks", "renew_locks"),
     RunKind.COPY: ("copy", "copy"),
 }
 """Module and function of each; imported when it is its turn, for that takes a while."""

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 from blake3 import blake3
 
 from holdfast.core.units import GIB
 from holdfast.repository.store.kept_objects import KeptObjects
-from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, ObjectStore
+from holdfast.repository.store.passing import PassingStore
+from holdfast.repository.store.store import Buffer, ObjectStore
 
 _PREFIX = "index/"
 DEFAULT_LIMIT_BYTES = 2 * GIB
@@ -30,21 +30,17 @@ _KEEP = 0.8
 """Share of the limit left by a clean-up, so that not every write needs one."""
 
 
-class CachedStore:
+class CachedStore(PassingStore):
     """Another store, with its index objects kept below `cache_root`. Several processes, also of
     several repositories, may share a root. Thread-safe as the store is."""
 
     def __init__(
         self, inner: ObjectStore, cache_root: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.cache_root = cache_root
         self._folder = cache_root / "index"
         self._limit_bytes = limit_bytes
-
-    @property
-    def location(self) -> str:
-        return self.inner.location
 
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
         self.inner.put_new(key, parts)
@@ -60,35 +56,11 @@ class CachedStore:
             self._keep(key, kept)
         return kept
 
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        return self.inner.get_range(key, offset, length)
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        return self.inner.list(prefix)
-
-    def stat(self, key: str) -> ObjectInfo:
-        return self.inner.stat(key)
-
     def delete(self, key: str) -> None:
         if key.startswith(_PREFIX):
             with suppress(OSError):
                 self._path(key).unlink()
         self.inner.delete(key)
-
-    def now(self) -> datetime:
-        return self.inner.now()
-
-    def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
-        self.inner.put_locked(key, parts, lock)
-
-    def lock(self, key: str, lock: ObjectLock) -> None:
-        self.inner.lock(key, lock)
-
-    def locked_until(self, key: str) -> datetime | None:
-        return self.inner.locked_until(key)
-
-    def breaches(self, key: str) -> Sequence[str]:
-        return self.inner.breaches(key)
 
     def kept_objects(self, name: str) -> KeptObjects:
         """Copies of the small objects of one folder, for callers that accept them as of the time

@@ -47,7 +47,9 @@ export function BackupHead({ job, state }: { job: BackupJob; state: BackupJob["s
   const noPoint = job.can_browse
     ? null
     : isFinal(job.status)
-      ? "it made no restore point"
+      ? job.damaged
+        ? "its restore point is damaged"
+        : "it made no restore point"
       : "it has not completed yet";
   return (
     <>

@@ -109,6 +109,13 @@ function Notices({ job }: { job: BackupJob }) {
           not_before: job.not_before ?? null,
         }}
       />
+      {job.damaged && (
+        <Notice tone="bad" title="This restore point cannot be read now">
+          Its record in {job.repository_name} is damaged: {job.damaged}. Bring points/{job.point_id}{" "}
+          back from versions or snapshots that the storage keeps, or delete it here and copy it back
+          from another repository. No other restore point is affected.
+        </Notice>
+      )}
       {job.suspect && (
         <Notice tone="bad" title="This restore point is in doubt">
           {job.suspect}

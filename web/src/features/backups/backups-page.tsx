@@ -27,6 +27,7 @@ import { type Column, DataTable } from "@/ui/table";
 import { useSearchText, useUrlState } from "@/ui/url-state";
 import { usePages } from "@/ui/use-pages";
 import { Ago, Bytes, Missing, useNow } from "@/ui/values";
+import { PointBadges } from "./point-badges";
 import { useStartBackup } from "./start-backup";
 
 type Job = Schemas["BackupJob"];
@@ -323,8 +324,13 @@ function Progressed({ job }: { job: Job }) {
     );
   if (job.status !== "completed") return <Missing title="It was cancelled" />;
   return (
-    <span className="text-ink-3">
-      <Bytes value={job.stored_bytes} /> stored
+    <span className="flex min-w-0 items-center gap-1.5 text-ink-3">
+      {!job.damaged && (
+        <span className="truncate">
+          <Bytes value={job.stored_bytes} /> stored
+        </span>
+      )}
+      <PointBadges point={job} />
     </span>
   );
 }

@@ -3,7 +3,6 @@
 import { useQuery } from "@tanstack/react-query";
 import Link from "next/link";
 import { failureOf } from "@/api-client";
-import { Badge } from "@/ui/badge";
 import { Card } from "@/ui/card";
 import { cx } from "@/ui/class-names";
 import { plural, words } from "@/ui/format";
@@ -11,6 +10,7 @@ import { EmptyState, ErrorState, SkeletonLines } from "@/ui/states";
 import { Segments } from "@/ui/tabs";
 import { useUrlState } from "@/ui/url-state";
 import { Ago, Bytes, Moment } from "@/ui/values";
+import { PointBadges } from "./point-badges";
 import { type BackupChain, chainsQuery } from "./queries";
 
 const MEASURED_WITHIN = 15;
@@ -154,9 +154,8 @@ function Chain({ chain, currentId }: { chain: BackupChain; currentId: string | u
                     style={{ width: `${Math.max(1, (100 * stored) / largest)}%` }}
                   />
                 </span>
-                <span className="ml-auto hidden flex-none gap-1 @lg:flex">
-                  {job.suspect && <Badge tone="bad">Suspect</Badge>}
-                  {job.held && <Badge tone="idle">Held</Badge>}
+                <span className="ml-auto hidden flex-none items-center gap-1 @lg:flex">
+                  <PointBadges point={job} />
                 </span>
                 <span className="ml-auto w-20 flex-none text-right @lg:ml-0">
                   <span className="block">

@@ -7,6 +7,7 @@ import { Card } from "@/ui/card";
 import { words } from "@/ui/format";
 import { Facts } from "@/ui/page";
 import { Bytes, Duration, Missing, Moment, Truncated } from "@/ui/values";
+import { ImmutableLock } from "./point-badges";
 import type { BackupJob } from "./queries";
 
 /** How the backup was made, and the restore point that it left. */
@@ -77,7 +78,13 @@ export function PointCards({ job }: { job: BackupJob }) {
               ["Size of its disks", <Bytes key="z" value={job.size_bytes} />],
               ["Stored for it", <Bytes key="b" value={job.stored_bytes} />],
               job.immutable_until
-                ? ["Immutable until", <Moment key="i" time={job.immutable_until} />]
+                ? [
+                    "Immutable until",
+                    <span key="i" className="inline-flex items-center gap-1.5">
+                      <Moment time={job.immutable_until} />
+                      <ImmutableLock until={job.immutable_until} />
+                    </span>,
+                  ]
                 : null,
               job.tags.length > 0
                 ? [

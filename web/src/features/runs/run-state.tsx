@@ -34,6 +34,7 @@ const KIND_WORDS: Record<RunBrief["kind"], string> = {
   prune: "Prune",
   compact: "Compact",
   copy: "Copy",
+  lock: "Renewal of locks",
   delete_point: "Delete restore point",
   discover: "Discover",
 };

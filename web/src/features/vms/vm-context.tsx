@@ -5,6 +5,7 @@ import Link from "next/link";
 import type { ReactNode } from "react";
 import { HiArrowRight } from "react-icons/hi";
 import { failureOf } from "@/api-client";
+import { PointBadges } from "@/features/backups/point-badges";
 import { LiveRun, RunBadge } from "@/features/runs/run-state";
 import { Badge, Tag } from "@/ui/badge";
 import { words } from "@/ui/format";
@@ -92,8 +93,7 @@ export function VmContext({ id }: { id: string }) {
                       <Ago time={point.captured_at} />
                     </span>
                     <span className="flex-1 truncate text-ink-3">{words(point.captured_as)}</span>
-                    {point.suspect && <Badge tone="bad">Suspect</Badge>}
-                    {point.held && <Badge tone="idle">Held</Badge>}
+                    <PointBadges point={point} />
                     <Bytes value={point.stored_bytes} />
                   </Link>
                 </li>

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useRouter } from "next/navigation";
 import { useMemo } from "react";
 import { failureOf, type Schemas } from "@/api-client";
-import { Badge } from "@/ui/badge";
+import { PointBadges } from "@/features/backups/point-badges";
 import { Card } from "@/ui/card";
 import { cx } from "@/ui/class-names";
 import { exactTime, plural, shortDate, shortTime, words } from "@/ui/format";
@@ -64,17 +64,8 @@ export function VmTimeline({ vm }: { vm: VmDetail }) {
               width: "w-28",
               from: "sm",
               cell: (point) => (
-                <span className="flex gap-1">
-                  {point.suspect && (
-                    <Badge tone="bad" title={point.suspect}>
-                      Suspect
-                    </Badge>
-                  )}
-                  {point.held && (
-                    <Badge tone="idle" title={point.held}>
-                      Held
-                    </Badge>
-                  )}
+                <span className="flex items-center gap-1">
+                  <PointBadges point={point} />
                 </span>
               ),
             },

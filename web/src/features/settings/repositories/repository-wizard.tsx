@@ -11,6 +11,7 @@ import { bytes, plural } from "@/ui/format";
 import { FormModal, Modal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
 import { useSave } from "../use-save";
+import { daysOf, type Rule, RuleFields } from "./immutability";
 
 type Step = "where" | "keys" | "kit";
 const STEPS: Array<[Step, string]> = [
@@ -33,6 +34,7 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState("");
   const [passphrase, setPassphrase] = useState("");
   const [again, setAgain] = useState("");
+  const [rule, setRule] = useState<Rule>({ on: false, days: "14", mode: "compliance" });
   const [kept, setKept] = useState(false);
   const [downloaded, setDownloaded] = useState(false);
 
@@ -60,7 +62,14 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
     save: () =>
       take(
         api.POST("/api/v1/repositories", {
-          body: { ...target, name: name.trim(), mode: exists ? "open" : "create", passphrase },
+          body: {
+            ...target,
+            name: name.trim(),
+            mode: exists ? "open" : "create",
+            passphrase,
+            immutable_days: exists ? 0 : (daysOf(rule) ?? 0),
+            immutable_mode: rule.mode,
+          },
         }),
       ),
     keys: ["repositories", "overview", "vms", "backups"],
@@ -91,7 +100,9 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
       ? "Give the passphrase"
       : !exists && passphrase !== again
         ? "Repeat the passphrase"
-        : null;
+        : !exists && daysOf(rule) === null
+          ? "Say for how many days"
+          : null;
   const place = STEPS.findIndex(([one]) => one === step);
   const progress = (
     <ol className="flex gap-2 text-xs" aria-label="Steps">
@@ -216,6 +227,14 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
             onChange={setAgain}
             autoComplete="new-password"
             error={mismatch ? "The two are not alike" : null}
+          />
+        )}
+        {!exists && (
+          <RuleFields
+            rule={rule}
+            onChange={setRule}
+            bucket={kind === "s3"}
+            error={fieldError(create.error, "immutable_days")}
           />
         )}
       </FormModal>
