@@ -26,6 +26,8 @@ EXPORT = ROOT / "web" / "out"
 PASSWORD = "four dull green lanterns"  # noqa: S105 - of a service that lives for the test
 PASSPHRASE = "tallest-oak-by-the-river"  # noqa: S105
 LONG_NAME = "a-virtual-machine-whose-name-is-as-long-as-names-get-in-some-places-0001"
+_BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0"
+"""What takes the session over."""
 _START_S = 60.0
 _WAIT_S = 120.0
 _STOP_S = 60.0
@@ -161,6 +163,7 @@ def sign_in(service: Service, *, password: str = PASSWORD) -> httpx.Client:
     """As the administrator, after the forced change of the first password."""
     client = httpx.Client(base_url=service.address, timeout=120)
     client.headers["Origin"] = service.address
+    client.headers["User-Agent"] = _BROWSER
     body = {"name": "admin", "password": service.first_password}
     _json(client.post("/api/v1/auth/login", json=body))
     change = {"current_password": service.first_password, "new_password": password}

@@ -7,6 +7,7 @@ Made from a real service with a history: VMs of libvirt, backups that completed,
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def _discover(page: Page) -> None:
 
 
 def _progress(page: Page) -> None:
-    page.get_by_text("Where the time goes").first.wait_for(timeout=60_000)
+    page.get_by_text(re.compile("(Source|Repository) ?[0-9]+%")).first.wait_for()
 
 
 def _alone(page: Page) -> None:

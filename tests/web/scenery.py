@@ -47,7 +47,7 @@ _HISTORY = (
     (0, "web-server"),
 )
 """Days ago, in this order."""
-_LONG_BYTES = 1024 * MIB
+_LONG_BYTES = 2560 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,12 +131,13 @@ def make_history(scenery: Scenery) -> dict[str, str]:
 @contextmanager
 def long_runs(scenery: Scenery) -> Generator[str]:
     """Two backups that take a while, the id of one, and one that waits; cancelled at the end."""
+    names = ("build-runner", "mail", "web-server")
+    for seed, name in enumerate(names[:2]):
+        _fill(scenery.image(name), seed)
     started: list[str] = []
     try:
-        for number, name in enumerate(("build-runner", "mail")):
-            _fill(scenery.image(name), len(started) + number)
+        for name in names:
             started.append(scenery.lab.start(name, "full")["id"])
-        started.append(scenery.lab.start("web-server", "full")["id"])
         yield started[0]
     finally:
         for run in started:

@@ -106,6 +106,9 @@ export function ActivityChart({
   days: Array<{ day: string; completed: number; failed: number; cancelled: number }>;
 }) {
   const cancelled = days.some((one) => one.cancelled > 0);
+  const ticks = countTicks(
+    Math.max(1, ...days.map((one) => one.completed + one.failed + one.cancelled)),
+  );
   return (
     <div>
       <Legend
@@ -120,7 +123,13 @@ export function ActivityChart({
           <BarChart accessibilityLayer={false} data={days} margin={MARGIN} barCategoryGap="28%">
             <CartesianGrid vertical={false} stroke="var(--line)" />
             <XAxis dataKey="day" tickFormatter={day} {...AXIS} minTickGap={16} />
-            <YAxis {...AXIS} width={40} allowDecimals={false} tickFormatter={count} />
+            <YAxis
+              {...AXIS}
+              width={40}
+              tickFormatter={count}
+              ticks={ticks}
+              domain={[0, ticks.at(-1) ?? 0]}
+            />
             <Tooltip
               cursor={{ fill: "var(--hover)" }}
               isAnimationActive={false}

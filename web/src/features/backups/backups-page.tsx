@@ -20,7 +20,7 @@ import { useSelectedVm } from "@/features/vms/selection";
 import { Button, RowAction } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { FilterSelect, SearchField } from "@/ui/field";
-import { words } from "@/ui/format";
+import { sentence, words } from "@/ui/format";
 import { Page, PageHeader, Toolbar } from "@/ui/page";
 import { Pager } from "@/ui/pager";
 import { type Column, DataTable } from "@/ui/table";
@@ -319,7 +319,7 @@ function Progressed({ job }: { job: Job }) {
   if (job.status === "failed")
     return (
       <span className="block truncate text-ink-3" title={job.error_message ?? undefined}>
-        {job.error_message}
+        {sentence(job.error_message ?? "")}
       </span>
     );
   if (job.status !== "completed") return <Missing title="It was cancelled" />;

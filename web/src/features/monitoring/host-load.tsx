@@ -74,9 +74,7 @@ function Gauge({
         </span>
       </div>
       <Sparkline points={points} label={title} format={format} {...(max ? { max } : {})} />
-      <p className="truncate text-2xs tabular-nums text-ink-3" title={detail}>
-        {detail ?? " "}
-      </p>
+      <p className="text-2xs tabular-nums text-ink-3">{detail ?? " "}</p>
     </Card>
   );
 }

@@ -12,7 +12,7 @@ import { ProtectionBadge } from "@/features/vms/protection";
 import { useSelectedVm } from "@/features/vms/selection";
 import { Button } from "@/ui/button";
 import { Card, StatCard } from "@/ui/card";
-import { bytes, count, exactBytes, plural, ratio } from "@/ui/format";
+import { bytes, count, exactBytes, plural, ratio, sentence } from "@/ui/format";
 import { Page, PageHeader } from "@/ui/page";
 import { EmptyState, ErrorState, Notice, Skeleton, SkeletonLines } from "@/ui/states";
 import { Ago } from "@/ui/values";
@@ -300,8 +300,11 @@ function Failures({ overview }: { overview: Overview | undefined }) {
                     <Ago time={run.completed_at ?? run.created_at} />
                   </span>
                 </div>
-                <p className="truncate text-xs text-ink-3" title={run.error_message ?? undefined}>
-                  {run.error_message ?? kindWords(run.kind)}
+                <p
+                  className="line-clamp-2 text-xs break-words text-ink-3"
+                  title={run.error_message ?? undefined}
+                >
+                  {run.error_message ? sentence(run.error_message) : kindWords(run.kind)}
                 </p>
               </Link>
             </li>

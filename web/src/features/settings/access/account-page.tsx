@@ -12,9 +12,10 @@ import { SecretField, TextField } from "@/ui/field";
 import { FormModal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
 import { DataTable } from "@/ui/table";
-import { Ago, Truncated } from "@/ui/values";
+import { Ago } from "@/ui/values";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
+import { agentWords } from "./agent";
 
 export function AccountPage() {
   const { user } = useSession();
@@ -224,7 +225,11 @@ function SessionsCard() {
           {
             key: "agent",
             title: "Browser",
-            cell: (one) => <Truncated>{one.agent || "Unknown"}</Truncated>,
+            cell: (one) => (
+              <span className="block truncate" title={one.agent}>
+                {agentWords(one.agent)}
+              </span>
+            ),
           },
           {
             key: "address",
@@ -250,7 +255,7 @@ function SessionsCard() {
               <RowAction
                 icon={HiOutlineTrash}
                 label="End"
-                of={one.agent}
+                of={agentWords(one.agent)}
                 onClick={() => end.mutate(one.id)}
                 disabledReason={one.current ? "use Sign out" : null}
               />

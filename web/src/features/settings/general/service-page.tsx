@@ -5,7 +5,7 @@ import { type FormEvent, useState } from "react";
 import { api, failureOf, fieldError, type Schemas, take } from "@/api-client";
 import { useDenied } from "@/features/session/session";
 import { Button } from "@/ui/button";
-import { TextField } from "@/ui/field";
+import { NumberRow } from "@/ui/number-row";
 import { Notice } from "@/ui/states";
 import { SettingsCard } from "../settings-card";
 import { SettingsFrame } from "../settings-frame";
@@ -81,15 +81,14 @@ function ServiceForm({ settings }: { settings: Settings }) {
         if (!wrong) save.mutate(undefined);
       }}
     >
-      <div className="grid items-end gap-4 sm:grid-cols-2">
+      <div className="-mt-2">
         {FIELDS.map(([key, label, unit, low, high]) => (
-          <TextField
+          <NumberRow
             key={key}
             label={label}
+            unit={unit}
             value={values[key] ?? ""}
             onChange={(text) => setValues({ ...values, [key]: text.trim() })}
-            inputMode="numeric"
-            hint={unit}
             error={problem(key, low, high) ?? fieldError(save.error, key)}
           />
         ))}
@@ -101,7 +100,7 @@ function ServiceForm({ settings }: { settings: Settings }) {
             <li key={root}>{root}</li>
           ))}
         </ul>
-        <p className="mt-1 text-xs text-ink-3">Set in the service's settings file.</p>
+        <p className="mt-1 text-xs text-ink-3">Other places are refused.</p>
       </div>
       {save.error && <Notice tone="bad">{failureOf(save.error).detail}</Notice>}
       <div>
