@@ -247,7 +247,7 @@ export function ChoiceField<Value extends string>({
   return (
     <fieldset className="min-w-0">
       <legend className="mb-1.5 text-sm font-medium text-ink">{label}</legend>
-      <div className="grid gap-2 sm:grid-cols-2">
+      <div className={cx("grid gap-2", options.length === 3 ? "sm:grid-cols-3" : "sm:grid-cols-2")}>
         {options.map((option) => (
           <label
             key={option.value}

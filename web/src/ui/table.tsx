@@ -88,7 +88,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
     );
   }
   return (
-    <div className="scroll-thin @container relative overflow-x-auto">
+    <div className="scroll-thin @container relative overflow-x-auto last:[&_tbody_tr:last-child>td]:border-b-0">
       {props.refreshing && (
         <span
           className="absolute inset-x-0 top-0 z-20 h-0.5 overflow-hidden"

@@ -73,7 +73,7 @@ export function LogLines({
                 aria-expanded={open}
                 onClick={() => setOpened(open ? null : line.seq)}
                 className={cx(
-                  "flex min-h-7 w-full items-baseline gap-3 px-4 py-1 text-left font-mono text-xs outline-offset-[-2px] hover:bg-hover",
+                  "flex min-h-7 w-full flex-wrap items-baseline gap-x-3 px-4 py-1 text-left font-mono text-xs outline-offset-[-2px] hover:bg-hover sm:flex-nowrap",
                   open && "bg-hover",
                 )}
               >
@@ -94,14 +94,14 @@ export function LogLines({
                 </span>
                 <span
                   className={cx(
-                    "min-w-0 flex-1",
+                    "order-last min-w-0 flex-none basis-full sm:order-none sm:flex-1 sm:basis-0",
                     open ? "break-words whitespace-pre-wrap" : "truncate",
                   )}
                 >
                   {line.message}
                 </span>
                 <span
-                  className="hidden max-w-56 flex-none truncate text-ink-3 md:block"
+                  className="ml-auto max-w-40 flex-none truncate text-ink-3 md:max-w-56"
                   title={line.vm_name || line.source}
                 >
                   {line.vm_name || line.source}

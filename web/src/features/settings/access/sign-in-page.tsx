@@ -98,7 +98,7 @@ function OidcForm({ settings }: { settings: Settings }) {
       </div>
       <p className="text-xs text-ink-3">
         Redirect address to register:{" "}
-        <code className="font-mono text-ink-2">{origin}/api/v1/auth/oidc/callback</code>
+        <code className="font-mono break-all text-ink-2">{origin}/api/v1/auth/oidc/callback</code>
       </p>
       <TextField label="Claim that gives the role" value={claim} onChange={setClaim} mono />
       <fieldset>
