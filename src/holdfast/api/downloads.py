@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import IO, cast
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.core.units import MIB
 from holdfast.restore.guest_files.archive import ArchiveFormat, write_archive
+from holdfast.restore.guest_files.entries import FileType, Found
 from holdfast.restore.guest_files.session import GuestFile, GuestFiles
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -60,6 +62,35 @@ def archive_format(name: str) -> ArchiveFormat:
         return ArchiveFormat(name)
     except ValueError as error:
         raise InvalidInput(what="format", problem="is neither zip nor tar.zst") from error
+
+
+def in_volumes(guest: GuestFiles, paths: Sequence[bytes]) -> list[bytes]:
+    """The paths; with the root among them all volumes, of which there is nothing beside."""
+    wanted = [path for path in paths if path.strip(b"/")]
+    if len(wanted) < len(paths):
+        return [b"/" + volume.id.encode() for volume in guest.volumes()]
+    return wanted
+
+
+def file_bytes_within(guest: GuestFiles, paths: Sequence[bytes], *, seconds: float) -> int | None:
+    """What the regular files at and below these paths hold together; None when they cannot be
+    counted in this time, or at all: the download itself says why."""
+    deadline = time.monotonic() + seconds
+    total = 0
+    try:
+        for path in in_volumes(guest, paths):
+            entry = guest.stat(path)
+            if entry.type is FileType.FILE:
+                total += entry.size_bytes
+            elif entry.type is FileType.DIRECTORY:
+                for item in guest.walk(path):
+                    if isinstance(item, Found) and item.entry.type is FileType.FILE:
+                        total += item.entry.size_bytes
+                    if time.monotonic() > deadline:
+                        return None
+    except HoldfastError:
+        return None
+    return total
 
 
 def archive_pieces(

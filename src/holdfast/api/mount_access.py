@@ -6,7 +6,6 @@ import base64
 import binascii
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 from holdfast.api.access import Principal
@@ -14,7 +13,7 @@ from holdfast.api.context import ServiceContext
 from holdfast.api.guest_mounts import MountSource
 from holdfast.api.runtime_settings import runtime_settings
 from holdfast.api.schemas.restores import FileEntry as FileEntryInfo
-from holdfast.api.schemas.restores import VolumeInfo
+from holdfast.api.schemas.restores import FoundFiles, VolumeInfo
 from holdfast.catalog import mounts, repositories
 from holdfast.catalog.models import RestoreMount
 from holdfast.core.errors import InvalidInput
@@ -110,14 +109,6 @@ def entry_info(folder: bytes, entry: FileEntry) -> FileEntryInfo:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundFiles:
-    files: list[FileEntryInfo]
-    complete: bool
-    """False when there are more than were asked for."""
-    problems: list[str]
-
-
 def find_files(guest: GuestFiles, query: str, where: bytes, limit: int) -> FoundFiles:
     """By name below a folder, whatever the case."""
     found: list[FileEntryInfo] = []
@@ -127,7 +118,13 @@ def find_files(guest: GuestFiles, query: str, where: bytes, limit: int) -> Found
             found.append(entry_info(item.folder, item.entry))
         elif len(problems) < _SHOWN_PROBLEMS:
             problems.append(f"{shown_path(item.path)}: {item.error}")
-    return FoundFiles(files=found[:limit], complete=len(found) <= limit, problems=problems)
+    return FoundFiles(
+        path=shown_path(where),
+        query=query,
+        files=found[:limit],
+        complete=len(found) <= limit,
+        problems=problems,
+    )
 
 
 def volume_info(volume: Volume) -> VolumeInfo:

@@ -79,6 +79,12 @@ def test_browse_and_download_both_versions(stocked: Place) -> None:
         with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
             assert files.read("srv/letter.txt") == text
             assert len(files.read("srv/big")) == 3 * MIB
+        told = int(archive.headers["x-holdfast-file-bytes"])
+        assert told == 3 * MIB + len(text)
+        assert 0.99 < len(archive.content) / told < 1.01, "random bytes do not compress"
+        everything = stocked.client.get(f"/api/v1{base}/download", params={"path": "/"})
+        assert int(everything.headers["x-holdfast-file-bytes"]) == told
+        assert "x-holdfast-file-bytes" not in answer.headers, "a file says its length itself"
         found = stocked.get(f"{base}/search", q="LETTER")
         assert [entry["name"] for entry in found["files"]] == ["letter.txt"]
     assert stocked.get("/restore/mounts")["total"] == 2

@@ -46,14 +46,7 @@ def search_backup_files(
     point, row = find_point_now(context, caller.scope(Permission.FILES_READ), backup_id)
     with open_point(context, row, point.id) as guest:
         found = find_files(guest, q, where, limit)
-    return BackupFileSearch(
-        backup_id=backup_id,
-        path=shown_path(where),
-        query=q,
-        files=found.files,
-        complete=found.complete,
-        problems=found.problems,
-    )
+    return BackupFileSearch(backup_id=backup_id, **found.model_dump())
 
 
 @router.get("/versions", dependencies=_FILES)

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
-from fastapi import APIRouter, Header, Path, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context, ServiceContext
-from holdfast.api.downloads import (
-    UnsatisfiableRange,
-    archive_format,
-    archive_pieces,
-    disposition,
-    file_pieces,
-    parse_range,
-)
 from holdfast.api.mount_access import (
     entry_info,
     find_files,
@@ -30,6 +20,7 @@ from holdfast.api.mount_access import (
     use_mount,
     volume_info,
 )
+from holdfast.api.mount_parameters import GuestPath, MountId, PathB64
 from holdfast.api.paging import Page as PageQuery
 from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.repository_access import find_point_now
@@ -56,16 +47,7 @@ from holdfast.core.units import KIB
 from holdfast.policy.access import Permission
 
 router = APIRouter(prefix="/restore", tags=["restore"])
-MountId = Annotated[str, Path(max_length=100)]
-GuestPath = Annotated[str, Query(max_length=65536, description="Absolute, begins with a volume.")]
-PathB64 = Annotated[
-    str | None, Query(max_length=90000, description="Instead of path: URL-safe base64 of its bytes")
-]
 _FILES = [requires(Permission.FILES_READ)]
-_DOWNLOADS: dict[str, Any] = {
-    kind: {"schema": {"type": "string", "format": "binary"}}
-    for kind in ("application/octet-stream", "application/zip", "application/zstd")
-}
 _PREVIEW_BYTES = 256 * KIB
 _PICTURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -212,44 +194,6 @@ def list_files(
     )
 
 
-@router.get(
-    "/{mount_id}/download",
-    dependencies=_FILES,
-    response_class=Response,
-    responses={
-        200: {"content": _DOWNLOADS},
-        206: {"description": "A part of one file", "content": _DOWNLOADS},
-        416: {"description": "The range lies outside the file"},
-    },
-)
-def download_files(
-    mount_id: MountId,
-    context: Context,
-    caller: Caller,
-    path: Annotated[list[str] | None, Query(description="May be repeated.")] = None,
-    path_b64: Annotated[list[str] | None, Query(description="The same for names as bytes.")] = None,
-    format: Annotated[
-        Literal["zip", "tar.zst"] | None,
-        Query(description="For a folder, or several; zip unless said otherwise."),
-    ] = None,
-    range_header: Annotated[str | None, Header(alias="Range")] = None,
-) -> Response:
-    """One file (with ranges), or a folder or several files as an archive. Always an attachment."""
-    paths = [guest_path(item) for item in path or []]
-    paths += [guest_path(None, item) for item in path_b64 or []]
-    if not paths:
-        raise InvalidInput(what="download", problem="say what: path")
-    with use_mount(context, caller, mount_id) as (guest, row):
-        is_one = len(paths) == 1 and bool(paths[0].strip(b"/")) and format is None
-        # Also those of an archive: once it has begun, an error can only break it off.
-        entries = [guest.stat(item) for item in paths if item.strip(b"/")]
-        entry = entries[0] if is_one else None
-    _record_download(context, caller, row, paths)
-    if entry is not None and entry.type.value == "file":
-        return _one_file(context, caller, mount_id, paths[0], entry.size_bytes, range_header)
-    return _archive(context, caller, mount_id, paths, format or "zip")
-
-
 @router.get("/{mount_id}/search", dependencies=_FILES)
 def search_files(
     mount_id: MountId,
@@ -263,15 +207,7 @@ def search_files(
     """Find by name below a folder, whatever the case."""
     where = guest_path(path, path_b64)
     with use_mount(context, caller, mount_id) as (guest, _):
-        found = find_files(guest, q, where, limit)
-    return FileSearch(
-        mount_id=mount_id,
-        path=shown_path(where),
-        query=q,
-        files=found.files,
-        complete=found.complete,
-        problems=found.problems,
-    )
+        return FileSearch(mount_id=mount_id, **find_files(guest, q, where, limit).model_dump())
 
 
 @router.get("/{mount_id}/preview", dependencies=_FILES)
@@ -329,80 +265,6 @@ def _serve_again(context: ServiceContext, row: MountRow) -> None:
     """A mount outlives the process that served it; where its first disk is served does not."""
     if row.id not in context.mounts.served_ids():
         _open(context, row)
-
-
-def _one_file(
-    context: ServiceContext,
-    caller: Caller,
-    mount_id: str,
-    path: bytes,
-    size: int,
-    range_header: str | None,
-) -> Response:
-    name = path.rstrip(b"/").rpartition(b"/")[2]
-    headers = {
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": disposition(name),
-        "Cache-Control": "private, no-store",
-    }
-    try:
-        wanted = parse_range(range_header, size)
-    except UnsatisfiableRange:
-        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-    first, length = wanted or (0, size)
-    headers["Content-Length"] = str(length)
-    if wanted is not None:
-        headers["Content-Range"] = f"bytes {first}-{first + length - 1}/{size}"
-
-    def pieces() -> Iterator[bytes]:
-        with use_mount(context, caller, mount_id) as (guest, _):
-            yield from file_pieces(guest.open(path), first, length)
-
-    return StreamingResponse(
-        pieces(),
-        status_code=206 if wanted is not None else 200,
-        headers=headers,
-        media_type="application/octet-stream",
-    )
-
-
-def _archive(
-    context: ServiceContext, caller: Caller, mount_id: str, paths: list[bytes], format: str
-) -> Response:
-    kind = archive_format(format)
-    name = paths[0].rstrip(b"/").rpartition(b"/")[2] if len(paths) == 1 else b""
-
-    def pieces() -> Iterator[bytes]:
-        with use_mount(context, caller, mount_id) as (guest, _):
-            wanted = [path for path in paths if path.strip(b"/")]
-            if len(wanted) < len(paths):
-                wanted = [b"/" + volume.id.encode() for volume in guest.volumes()]
-            yield from archive_pieces(guest, wanted, kind)
-
-    return StreamingResponse(
-        pieces(),
-        headers={
-            "Content-Disposition": disposition(name or b"files", f".{kind.value}"),
-            "Cache-Control": "private, no-store",
-        },
-        media_type="application/zip" if kind.value == "zip" else "application/zstd",
-    )
-
-
-def _record_download(
-    context: ServiceContext, caller: Caller, row: MountRow, paths: list[bytes]
-) -> None:
-    """Before the first byte: who took files out of a backup is on record."""
-    with context.database.writing() as session:
-        record(
-            session,
-            caller,
-            "restore.download",
-            clock=context.clock,
-            object_kind="backup",
-            object_id=row.run_id,
-            details={"paths": [shown_path(path) for path in paths[:20]], "count": len(paths)},
-        )
 
 
 def _volume_entry(volume: VolumeInfo) -> FileEntry:

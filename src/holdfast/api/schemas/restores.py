@@ -79,8 +79,7 @@ class FileList(Output):
     """What of this folder could not be read."""
 
 
-class FileSearch(Output):
-    mount_id: str
+class FoundFiles(Output):
     path: str
     query: str
     files: list[FileEntry]
@@ -89,15 +88,14 @@ class FileSearch(Output):
     problems: list[str] = Field(default_factory=list)
 
 
-class BackupFileSearch(Output):
+class FileSearch(FoundFiles):
+    mount_id: str
+
+
+class BackupFileSearch(FoundFiles):
     """The same without a mount."""
 
     backup_id: str
-    path: str
-    query: str
-    files: list[FileEntry]
-    complete: bool
-    problems: list[str] = Field(default_factory=list)
 
 
 class FilePreview(Output):

@@ -14,18 +14,7 @@ import {
 import { IconButton } from "@/ui/button";
 import { bytes, plural, rate } from "@/ui/format";
 import { Progress } from "@/ui/progress";
-
-export interface Download {
-  id: number;
-  name: string;
-  address: string;
-  /** Bytes; null for an archive, which nobody has measured. */
-  total: number | null;
-  received: number;
-  bps: number;
-  state: "running" | "done" | "failed" | "handed";
-  problem: string;
-}
+import { amountOf, type Download, progressOf } from "./download-progress";
 
 /** The download manager: each with its progress, again after a failure, gone when done with. */
 export function DownloadsList({
@@ -84,7 +73,7 @@ function Item({
   onRemove: (id: number) => void;
   onAgain: (download: Download) => void;
 }) {
-  const { state, name, received, total, bps } = download;
+  const { state, name, received, bps } = download;
   return (
     <li className="border-b border-line px-3.5 py-2 text-sm last:border-b-0">
       <div className="flex items-center gap-2">
@@ -120,14 +109,11 @@ function Item({
           className="mt-1"
           size="sm"
           label={`Download of ${name}`}
-          value={total ? (100 * received) / total : null}
+          value={progressOf(download)}
         />
       )}
       <p className="mt-0.5 text-xs tabular-nums text-ink-3">
-        {state === "running" &&
-          [total ? `${bytes(received)} of ${bytes(total)}` : bytes(received), bps && rate(bps)]
-            .filter(Boolean)
-            .join(" · ")}
+        {state === "running" && [amountOf(download), bps && rate(bps)].filter(Boolean).join(" · ")}
         {state === "done" && bytes(received)}
         {state === "failed" && <span className="text-bad">{download.problem}</span>}
         {state === "handed" && "The browser downloads it: see its own list"}

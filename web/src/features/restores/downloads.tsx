@@ -10,7 +10,8 @@ import {
   useRef,
   useState,
 } from "react";
-import { type Download, DownloadsList } from "./downloads-list";
+import type { Download } from "./download-progress";
+import { DownloadsList } from "./downloads-list";
 import { downloadAddress, type FileEntry } from "./places";
 import { handOver, LARGEST_HELD_BYTES, Refused, save, TooLarge, Transfer } from "./transfer";
 
@@ -51,7 +52,12 @@ export function DownloadsProvider({ children }: { children: ReactNode }) {
           const bps = Math.round((1000 * (transfer.received - shownBytes)) / (now - shownAt));
           shownAt = now;
           shownBytes = transfer.received;
-          change(id, { received: transfer.received, total: transfer.total, bps });
+          change(id, {
+            received: transfer.received,
+            total: transfer.total,
+            atMost: transfer.atMost,
+            bps,
+          });
         });
         save(blob, name);
         change(id, { state: "done", received: transfer.received, total: transfer.received });
@@ -98,6 +104,7 @@ export function DownloadsProvider({ children }: { children: ReactNode }) {
           name,
           address,
           total,
+          atMost: null,
           received: 0,
           bps: 0,
           state: large ? "handed" : "running",

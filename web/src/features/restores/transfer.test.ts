@@ -61,3 +61,12 @@ test("a refusal says what the service said", async () => {
   await expect(run).rejects.toThrow(Refused);
   await expect(run).rejects.toThrow("the mount has expired");
 });
+
+test("an archive says what its files hold when the service has counted them", async () => {
+  vi.stubGlobal("fetch", () =>
+    Promise.resolve(new Response(BYTES, { headers: { "x-holdfast-file-bytes": "4000" } })),
+  );
+  const transfer = new Transfer("/archive", false);
+  await transfer.run(signal, () => undefined);
+  expect([transfer.total, transfer.atMost]).toEqual([null, 4000]);
+});

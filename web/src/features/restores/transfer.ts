@@ -18,6 +18,9 @@ export class Refused extends Error {
 export class Transfer {
   received = 0;
   total: number | null = null;
+  /** What the files of an archive hold together, if the service told: it has about so many bytes at
+   * most. */
+  atMost: number | null = null;
   private whole = new Blob();
   private loose: Uint8Array<ArrayBuffer>[] = [];
   private looseBytes = 0;
@@ -40,6 +43,8 @@ export class Transfer {
     if (from > 0 && answer.status !== 206) this.forget();
     const length = Number(answer.headers.get("content-length"));
     this.total = length > 0 ? this.received + length : null;
+    const held = Number(answer.headers.get("x-holdfast-file-bytes"));
+    this.atMost = this.total === null && held > 0 ? held : null;
     if ((this.total ?? 0) > LARGEST_HELD_BYTES) {
       await answer.body.cancel();
       throw new TooLarge();
