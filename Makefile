@@ -15,7 +15,7 @@ WEB_INSTALLED := web/.stamps/installed
 WEB_EXPORTED := web/.stamps/exported
 WEB_SOURCES := $(shell git ls-files --cached --others --exclude-standard web 2>/dev/null | grep -v '\.md$$')
 
-.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs openapi migration test restart-test crash-nightly mutants bench load demo demo-stop pictures clean
+.PHONY: help install dashboard web-check system-packages check format lint types imports unit docs openapi migration test restart-test crash-nightly mutants bench load scale demo demo-stop pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -101,6 +101,9 @@ bench: install ## Measure beside qemu-img, borg, restic and virtnbdbackup (some 
 
 load: install ## A thousand queued runs, 200 clients of live events, and requests while four backups run
 	$(BIN)/python -m tests.load $(LOAD_OPTIONS)
+
+scale: dashboard ## Lists and dashboard with 5,000 VMs and 100,000 backups, against their bars
+	$(BIN)/python -m tests.load.scale $(SCALE_OPTIONS)
 
 demo: dashboard ## Back up a real guest, change it, back it up again, give it back, start the service on it
 	$(BIN)/holdfast demo

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 
 from holdfast.catalog.inventory import ACTIVE, in_scope, of_visible_vms, protection_is
@@ -40,29 +40,42 @@ def activity(
 ) -> dict[date, Day]:
     """Every day of the span, also those on which nothing happened, oldest first."""
     today = now.astimezone(zone).date()
-    first = today - timedelta(days=days - 1)
-    since = datetime(first.year, first.month, first.day, tzinfo=zone)
-    found = {first + timedelta(days=number): Day() for number in range(days)}
-    rows = session.execute(
-        select(Run.completed_at, Run.state, Run.read_bytes, Run.stored_bytes).where(
+    dates = [today - timedelta(days=days - 1 - number) for number in range(days)]
+    found = {day: Day() for day in dates}
+    for number, state, count, read, stored in session.execute(_ended(scope, zone, dates)):
+        day = found[dates[number]]
+        if state == RunState.COMPLETED.value:
+            day.completed, day.read_bytes, day.stored_bytes = count, int(read), int(stored)
+        elif state == RunState.FAILED.value:
+            day.failed = count
+        else:
+            day.cancelled += count
+    return found
+
+
+def _ended(scope: VmScope, zone: tzinfo, dates: Sequence[date]) -> Select[int, str, int, int, int]:
+    """Backups that ended, by the number of their day in `dates` and by state. Counted in the
+    database: in a fortnight there may be a hundred thousand."""
+    begins = [
+        datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+        for day in (*dates, dates[-1] + timedelta(days=1))
+    ]
+    number = case(
+        *((Run.completed_at < end, number) for number, end in enumerate(begins[1:-1])),
+        else_=len(dates) - 1,
+    ).label("number")
+    return (
+        select(
+            number, Run.state, func.count(), func.sum(Run.read_bytes), func.sum(Run.stored_bytes)
+        )
+        .where(
+            Run.completed_at >= begins[0],
+            Run.completed_at < begins[-1],
             Run.kind == _BACKUP,
-            Run.completed_at >= since,
             of_visible_vms(Run.vm_id, scope),
         )
+        .group_by(number, Run.state)
     )
-    for ended, state, read, stored in rows:
-        day = found.get(ended.astimezone(zone).date()) if ended is not None else None
-        if day is None:
-            continue
-        if state == RunState.COMPLETED.value:
-            day.completed += 1
-            day.read_bytes += read
-            day.stored_bytes += stored
-        elif state == RunState.FAILED.value:
-            day.failed += 1
-        else:
-            day.cancelled += 1
-    return found
 
 
 def storage_days(session: Session, zone: tzinfo, since: datetime) -> list[StorageDay]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from holdfast.catalog.errors import NotInCatalogue
@@ -23,6 +23,8 @@ from holdfast.policy.run_states import RunKind, RunState
 from holdfast.repository import RestorePoint as StoredPoint
 
 _AT_ONCE = 500
+_IS_DAMAGED = RestorePoint.damaged != literal_column("''")
+"""Written out, as the index of those few is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +174,7 @@ def damaged_points(session: Session, repository_id: str, scope: VmScope) -> Sequ
         select(RestorePoint)
         .where(
             RestorePoint.repository_id == repository_id,
-            RestorePoint.damaged != "",
+            _IS_DAMAGED,
             of_visible_vms(RestorePoint.vm_id, scope),
         )
         .order_by(RestorePoint.captured_at.desc(), RestorePoint.id.desc())
@@ -184,7 +186,7 @@ def count_damaged(session: Session) -> Mapping[str, int]:
     counts: dict[str, int] = {}
     query = (
         select(RestorePoint.repository_id, func.count())
-        .where(RestorePoint.damaged != "")
+        .where(_IS_DAMAGED)
         .group_by(RestorePoint.repository_id)
     )
     for repository_id, count in session.execute(query):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session
 
 from holdfast.catalog.errors import NotInCatalogue
@@ -264,6 +264,12 @@ def active_runs(session: Session) -> Sequence[Run]:
         .where(Run.state.in_(ACTIVE))
         .order_by(Run.state.desc(), Run.priority.desc(), Run.created_at, Run.id)
     ).all()
+
+
+def is_in_state(state: str) -> ColumnElement[bool]:
+    """For lists: of runs in most states there are nearly as many as runs at all, so that their
+    order must be read from an index and not the state, which the function keeps SQLite from."""
+    return func.coalesce(Run.state, "") == state
 
 
 def transitions_of(session: Session, run_id: str) -> Sequence[RunTransition]:

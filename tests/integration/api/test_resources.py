@@ -10,11 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from holdfast.api.guest_mounts import MountSource
 from holdfast.api.mount_access import source_of
+from holdfast.api.unique_bytes import PointsSeen
 from holdfast.api.upkeep import end_expired_mounts
-from holdfast.catalog.models import RestoreMount
+from holdfast.catalog.models import Repository, RestoreMount
 from holdfast.core.units import MIB
 from holdfast.policy.access import Grant, Role, ScopeKind
 from tests.support.place import PASSPHRASE, Place
@@ -285,3 +287,12 @@ def test_short_lists_come_in_pages_too(place: Place) -> None:
         assert place.get(path, limit=1)["total"] == 0
         wrong = place.client.get(f"/api/v1{path}", params={"cursor": "junk"})
         assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_input")
+
+
+def test_what_a_point_alone_holds_stays_known_while_it_is_measured_anew(stocked: Place) -> None:
+    unique = stocked.context.unique
+    with stocked.context.database.reading() as session:
+        [row] = session.scalars(select(Repository)).all()
+    before = unique.of(row, PointsSeen(count=2, newest_id="a"), wait_s=60)
+    assert before
+    assert unique.of(row, PointsSeen(count=3, newest_id="b"), wait_s=0) == before

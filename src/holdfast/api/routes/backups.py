@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from holdfast.api.access import Caller, requires
@@ -24,6 +24,7 @@ from holdfast.api.schemas.backups import (
     BackupList,
     HoldBody,
 )
+from holdfast.api.unique_bytes import PointsSeen
 from holdfast.catalog import inventory, repositories
 from holdfast.catalog.audit import record
 from holdfast.catalog.errors import NotInCatalogue, StillUsed
@@ -31,6 +32,7 @@ from holdfast.catalog.models import Repository, RestorePoint, Run
 from holdfast.catalog.notices import announce
 from holdfast.catalog.paging import read_page
 from holdfast.catalog.points import find_point, forget_point, points_of_vm, renew_summaries
+from holdfast.catalog.runs import is_in_state
 from holdfast.core.errors import InvalidInput
 from holdfast.policy.access import Permission, VmScope
 from holdfast.policy.run_states import RunKind, RunState
@@ -65,12 +67,13 @@ def list_backups(
     for column, value in (
         (Run.vm_name, vm_name),
         (Run.backup_type, backup_type),
-        (Run.state, status),
         (Run.vm_id, vm_id),
         (Run.repository_id, repository_id),
     ):
         if value is not None:
             query = query.where(column == value)
+    if status is not None:
+        query = query.where(is_in_state(status))
     if since is not None:
         query = query.where(Run.created_at >= _aware(since))
     if until is not None:
@@ -112,8 +115,8 @@ def get_backup_chain(
         jobs = {job.id: job for job in backup_jobs(session, runs, context.clock.now())}
         session.expunge_all()
     unique: dict[Owner, int] = {}
-    for row, ids in stored_in:
-        unique |= context.unique.of(row, ids, wait_s=_MEASURE_S)
+    for row, points_seen in stored_in:
+        unique |= context.unique.of(row, points_seen, wait_s=_MEASURE_S)
     chains = chains_of(vm.id, points, jobs, disk_id, unique)
     if disk_id is None:
         return BackupChains(chains=chains, total=len(chains))
@@ -247,12 +250,16 @@ def _runs_of(session: Session, points: Sequence[RestorePoint]) -> list[Run]:
 
 def _points_of_repositories(
     session: Session, repository_ids: Collection[str]
-) -> list[tuple[Repository, frozenset[str]]]:
-    found: list[tuple[Repository, frozenset[str]]] = []
+) -> list[tuple[Repository, PointsSeen]]:
+    found: list[tuple[Repository, PointsSeen]] = []
     for row in repositories.list_repositories(session):
         if row.id in repository_ids:
-            query = select(RestorePoint.id).where(RestorePoint.repository_id == row.id)
-            found.append((row, frozenset(session.scalars(query))))
+            count, newest_id = session.execute(
+                select(func.count(), func.max(RestorePoint.id)).where(
+                    RestorePoint.repository_id == row.id
+                )
+            ).one()
+            found.append((row, PointsSeen(count=count, newest_id=newest_id or "")))
     return found
 
 

@@ -20,7 +20,13 @@ from holdfast.catalog.audit import record
 from holdfast.catalog.errors import NotInCatalogue
 from holdfast.catalog.models import Run
 from holdfast.catalog.paging import read_page
-from holdfast.catalog.runs import add_run, request_again, request_cancel, transitions_of
+from holdfast.catalog.runs import (
+    add_run,
+    is_in_state,
+    request_again,
+    request_cancel,
+    transitions_of,
+)
 from holdfast.policy.access import Permission, VmScope
 from holdfast.policy.run_states import RunKind
 
@@ -50,7 +56,7 @@ def list_runs(
     if state == "active":
         query = query.where(Run.state.in_(inventory.ACTIVE))
     elif state is not None:
-        query = query.where(Run.state == state)
+        query = query.where(is_in_state(state))
     for column, value in (
         (Run.kind, kind),
         (Run.vm_id, vm_id),

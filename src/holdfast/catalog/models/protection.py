@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from holdfast.catalog.models.base import Base
@@ -65,6 +65,13 @@ class RestorePoint(Base):
     __table_args__ = (
         Index("ix_restore_point_vm_id_captured_at", "vm_id", "captured_at"),
         Index("ix_restore_point_run_id", "run_id"),
+        Index("ix_restore_point_repository_id_vm_id", "repository_id", "vm_id"),
+        Index(
+            "ix_restore_point_damaged",
+            "repository_id",
+            sqlite_where=text("damaged != ''"),
+            postgresql_where=text("damaged != ''"),
+        ),
     )
 
     repository_id: Mapped[str] = mapped_column(

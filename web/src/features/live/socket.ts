@@ -47,18 +47,28 @@ const TOUCHES: Record<string, string[]> = {
   settings: ["settings"],
 };
 
-/** Gathers what became out of date and refetches it at most twice a second. */
-export function makeInvalidator(client: Pick<QueryClient, "invalidateQueries">, delayMs = 500) {
+const GATHER_MS = 50;
+const LEAST_MS = 500;
+
+/** Refetches what became out of date: soon after the first event, together with those that come with
+ * it, and at most twice a second. */
+export function makeInvalidator(client: Pick<QueryClient, "invalidateQueries">) {
   const waiting = new Set<string>();
+  let before = 0;
   return (keys: Iterable<string>) => {
     const idle = waiting.size === 0;
     for (const key of keys) waiting.add(key);
-    if (!idle) return;
-    setTimeout(() => {
-      const due = [...waiting];
-      waiting.clear();
-      for (const key of due) void client.invalidateQueries({ queryKey: [key] });
-    }, delayMs);
+    if (!idle || waiting.size === 0) return;
+    const left = Math.min(LEAST_MS, before + LEAST_MS - Date.now());
+    setTimeout(
+      () => {
+        before = Date.now();
+        const due = [...waiting];
+        waiting.clear();
+        for (const key of due) void client.invalidateQueries({ queryKey: [key] });
+      },
+      Math.max(GATHER_MS, left),
+    );
   };
 }
 
