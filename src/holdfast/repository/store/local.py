@@ -37,6 +37,8 @@ from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, chec
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
 _RESERVE = ".reserve"
+_MORE_BYTES = 4096
+"""Asked for behind what should be the end of a file."""
 RESERVE_BYTES = 32 * MIB
 """Enough to replace index objects and to rewrite a pack at a time while others are deleted."""
 
@@ -124,8 +126,13 @@ class LocalStore:
     def get(self, key: str) -> bytes:
         try:
             descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb", buffering=0) as file:
-                return file.readall()
+            try:
+                data = os.read(descriptor, os.fstat(descriptor).st_size)
+                while more := os.read(descriptor, _MORE_BYTES):  # nothing comes only at the end
+                    data += more
+                return data
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise self._problem(error, key) from error
 
