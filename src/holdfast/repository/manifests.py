@@ -5,7 +5,7 @@ Knows nothing of what became known of a point since its commit. Enter at `Manife
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
@@ -41,14 +41,15 @@ class Manifests:
         """Every manifest listed, or why it cannot be read, in no order. Unless `from_store`, a
         local copy does for one that has the size and time that the copy had: then damage that
         came later is not seen."""
-        listed = list(self._store.list(_FOLDER))
         if from_store or not isinstance(self._store, CachedStore):
+            listed = list(self._store.list(_FOLDER))
             return list(self.read_each(info.key.removeprefix(_FOLDER) for info in listed))
-        return self._with_copies(listed, self._store)
+        return self._with_copies(self._store)
 
-    def _with_copies(self, listed: Sequence[ObjectInfo], store: CachedStore) -> list[Found]:
+    def _with_copies(self, store: CachedStore) -> list[Found]:
         file = store.kept_objects(f"points-{self._repository_id}")
         kept = file.read()
+        listed = list(store.list_known(_FOLDER, [info.key for info in kept]))
         found: list[Found] = []
         sealed: dict[ObjectInfo, bytes] = {}
         absent: list[ObjectInfo] = []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from obstore.exceptions import GenericError
 
+from holdfast.repository.store import s3_listing
 from holdfast.repository.store.s3_faults import RequestFailed, RetryPolicy
-from holdfast.repository.store.s3_listing import ListedObject, list_all
+from holdfast.repository.store.s3_listing import ListedObject, list_all, list_stretches
 
 _POLICY = RetryPolicy(patience_s=5.0, first_delay_s=0.0, longest_delay_s=0.0)
 _IMPATIENT = RetryPolicy(patience_s=0.0)
@@ -26,10 +28,11 @@ class _Service:
         self.paths = list(paths)
         self._faults = list(faults)
         self.asked = 0
+        self.by_components = False
 
     def ask(self, after: str | None) -> Iterator[Sequence[ListedObject]]:
         self.asked += 1
-        left = [path for path in self.paths if after is None or path > after]
+        left = [path for path in self.paths if after is None or self._is_after(path, after)]
         for start in range(0, max(len(left), 1), 3):
             page = [_item(path) for path in left[start : start + 3]]
             fault = self._faults.pop(0) if self._faults else ""
@@ -42,6 +45,9 @@ class _Service:
             yield page[:-1] if fault == "short" else page
             if fault == "short":
                 return
+
+    def _is_after(self, path: str, after: str) -> bool:
+        return _components(path) > _components(after) if self.by_components else path > after
 
     def list(self, policy: RetryPolicy = _POLICY) -> list[str]:
         found = list_all(
@@ -126,3 +132,75 @@ def test_how_much_it_takes_to_be_empty(top_level: set[str], asked: int) -> None:
     )
     assert not list(found)
     assert service.asked == asked
+
+
+_NAMES = st.text("0f-/", min_size=1, max_size=5).map(lambda name: f"folder/{name}")
+
+
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_listing, "_STRETCH", 3)
+
+
+@pytest.mark.usefixtures("short_stretches")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sets(_NAMES, max_size=20),
+    st.sets(_NAMES, max_size=20),
+    st.sampled_from(_FAULTS),
+    st.integers(0, 12),
+    st.booleans(),
+)
+def test_stretches_leave_nothing_out(
+    paths: set[str], gone: set[str], fault: str, position: int, by_components: bool
+) -> None:
+    """Whatever was known before, whatever one answer lacks, in either order of servers."""
+    service = _Service([], [*[""] * position, fault])
+    service.paths = sorted(paths, key=_components if by_components else None)
+    service.by_components = by_components
+    found = list_stretches(service.ask, sorted(paths | gone))
+    assert found is None or [item["path"] for item in found] == service.paths
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_stretches_are_asked_for_at_once() -> None:
+    """Each answer waits for the others: one after the other they would never come."""
+    paths = [f"folder/{number:02}" for number in range(12)]
+    barrier = threading.Barrier(4)
+    service = _Service(paths, [])
+
+    def ask(after: str | None) -> Iterator[Sequence[ListedObject]]:
+        if service.asked < 4:
+            service.asked += 1
+            barrier.wait(10)
+        return service.ask(after)
+
+    found = list_stretches(ask, paths)
+    assert found is not None
+    assert [item["path"] for item in found] == paths
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_what_came_since_and_what_went_is_seen_by_stretches() -> None:
+    known = [f"folder/{number:02}" for number in range(12)]
+    now = sorted({*known, "folder/03-new", "folder/11-new"} - {"folder/06", "folder/00"})
+    found = list_stretches(_Service(now, []).ask, known)
+    assert found is not None
+    assert [item["path"] for item in found] == now
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_an_end_that_changes_is_not_proven() -> None:
+    paths = [f"folder/{number:02}" for number in range(12)]
+    service = _Service(paths, [])
+
+    def ask(after: str | None) -> Iterator[Sequence[ListedObject]]:
+        yield from service.ask(after)
+        if after is not None and after >= paths[8]:
+            service.paths = [*paths, "folder/99"]
+
+    assert list_stretches(ask, paths) is None
+
+
+def _components(path: str) -> list[str]:
+    return path.split("/")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from blake3 import blake3
 from holdfast.core.units import GIB
 from holdfast.repository.store.kept_objects import KeptObjects
 from holdfast.repository.store.passing import PassingStore
-from holdfast.repository.store.store import Buffer, ObjectStore
+from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore, RelistingStore
 
 _PREFIX = "index/"
 DEFAULT_LIMIT_BYTES = 2 * GIB
@@ -55,6 +55,12 @@ class CachedStore(PassingStore):
             kept = self.inner.get(key)
             self._keep(key, kept)
         return kept
+
+    def list_known(self, prefix: str, known: Sequence[str]) -> Iterator[ObjectInfo]:
+        inner = self.inner
+        if isinstance(inner, RelistingStore):
+            return inner.list_known(prefix, known)
+        return inner.list(prefix)
 
     def delete(self, key: str) -> None:
         if key.startswith(_PREFIX):

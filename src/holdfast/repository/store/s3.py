@@ -78,7 +78,11 @@ class S3Store:
         return data
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        for info in self._bucket.everything(prefix):
+        yield from self.list_known(prefix, ())
+
+    def list_known(self, prefix: str, known: Sequence[str]) -> Iterator[ObjectInfo]:
+        """`list` for who knows most of the keys from before: the same, in less time."""
+        for info in self._bucket.everything(prefix, known):
             if is_key(info.key):
                 yield info
 

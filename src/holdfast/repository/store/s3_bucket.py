@@ -42,7 +42,7 @@ from holdfast.repository.store.s3_faults import (
     RetryPolicy,
     request,
 )
-from holdfast.repository.store.s3_listing import ListedObject, list_all
+from holdfast.repository.store.s3_listing import ListedObject, list_all, list_stretches
 from holdfast.repository.store.store import Buffer, ObjectInfo
 
 if TYPE_CHECKING:
@@ -161,12 +161,22 @@ class Bucket:
             return False
         return True
 
-    def everything(self, folder: str) -> Iterator[ObjectInfo]:
-        """All below a folder ("" or one ending in `/`), whatever its name. Complete or an error."""
+    def everything(self, folder: str, known: Sequence[str] = ()) -> Iterator[ObjectInfo]:
+        """All below a folder ("" or one ending in `/`), whatever its name. Complete or an error.
+        `known` names that were there before let it be asked for in parts, at once."""
         client, path = self._client(0), self._where.path(folder.rstrip("/")) or None
         start = len(self._where.path("x")) - 1
+
+        def ask(after: str | None) -> Iterable[Sequence[ListedObject]]:
+            return _list_pages(client, path, offset=after, chunk_size=_PAGE)
+
+        stretches = list_stretches(ask, [self._where.path(name) for name in sorted(known)])
+        if stretches is not None:
+            for item in stretches:
+                yield _info(item["path"][start:], item)
+            return
         found = list_all(
-            lambda after: _list_pages(client, path, offset=after, chunk_size=_PAGE),
+            ask,
             exists=lambda path: self.exists(path[start:]),
             folder=folder,
             top_level=self._top_level,

@@ -7,13 +7,20 @@ behind it, so that two whole answers agree; a folder is empty when the store's t
 others but not this one, or when several answers in a row say so. Costs one more request a listing,
 in constant memory.
 
-Enter at `list_all`.
+A folder of which most keys are known from before is listed in stretches at once, each from one
+known key to another: a stretch is whole when the server has shown something at or behind its end,
+for within one answer nothing is left out. What is known only says where to cut, and may be wrong.
+
+Enter at `list_all` and `list_stretches`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
+from itertools import chain, pairwise
 from typing import TypedDict
 
 from holdfast.repository.store.s3_faults import (
@@ -38,6 +45,10 @@ _ALL_EMPTY = 4
 folder: it may lie deeper, and some servers keep empty folders), and when it shows nothing at all,
 as before the first object."""
 
+_STRETCH = 900
+"""Known keys of a stretch: one page of a thousand has room for some new ones."""
+_AT_ONCE = 16
+
 Ask = Callable[[str | None], Iterable[Sequence[ListedObject]]]
 """Pages of the objects whose paths come after the given one, in the server's order."""
 
@@ -50,8 +61,8 @@ class _Order:
     """Paths must ascend: by bytes, as S3 says, or component by component, as servers on a file
     system do. A page that is sent twice ascends in neither way."""
 
-    def __init__(self) -> None:
-        self.last: str | None = None
+    def __init__(self, after: str | None = None) -> None:
+        self.last = after
         self._bytes = True
         self._components = True
 
@@ -124,6 +135,53 @@ def list_all(
             broken = False
         else:
             attempts.failed(_fault("the listing ends early"))
+
+
+def list_stretches(ask: Ask, known: Sequence[str]) -> list[ListedObject] | None:
+    """Everything that `ask` shows from the first path to the last, by stretches between some of
+    the `known` paths (ascending). None when that cannot be told: then `list_all` tells. Never
+    fewer than there are."""
+    cuts = known[_STRETCH:-1:_STRETCH]
+    if not cuts or any(not _is_before(*ends) for ends in pairwise(cuts)):
+        return None
+    bounds: list[str | None] = [None, *cuts, None]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="listing") as pool:
+        parts = list(pool.map(partial(_stretch, ask), bounds[:-1], bounds[1:]))
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts) or not found[-1]:
+            return None
+        # The end is proven as `list_all` proves it: by a second answer that shows the last again.
+        last = found[-1]
+        before = last[-2]["path"] if len(last) > 1 else cuts[-1]
+        if _stretch(ask, before, None) != last[-1:]:
+            return None
+    return list(chain.from_iterable(found))
+
+
+def _is_before(one: str, other: str) -> bool:
+    """In whichever of the two orders."""
+    return one < other and one.split("/") < other.split("/")
+
+
+def _stretch(ask: Ask, after: str | None, upto: str | None) -> list[ListedObject] | None:
+    """What comes after one path up to another and that included, or to the end; None when an
+    answer fails, is in disorder or ends before the other was reached."""
+    order = _Order(after)
+    found: list[ListedObject] = []
+    try:
+        for page in ask(after):
+            for item in page:
+                path = item["path"]
+                order.advance(path)
+                if upto is not None and path != upto and not _is_before(path, upto):
+                    # Behind it in one order of the two only: not a place to end.
+                    return found if _is_before(upto, path) else None
+                found.append(item)
+                if path == upto:
+                    return found
+    except (_Disorder, *S3_ERRORS):
+        return None
+    return found if upto is None else None
 
 
 def _fault_of(error: Exception) -> Fault:

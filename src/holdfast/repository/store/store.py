@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
 
@@ -114,6 +114,16 @@ class ObjectStore(Protocol):
         """Try to get rid of a locked object by every means this process has: overwrite it, end
         or shorten its lock, delete it. What worked, in words; nothing when the lock holds. For an
         object made for this purpose."""
+        ...
+
+
+@runtime_checkable
+class RelistingStore(Protocol):
+    """A store that lists sooner what it has listed before."""
+
+    def list_known(self, prefix: str, known: Sequence[str]) -> Iterator[ObjectInfo]:
+        """`ObjectStore.list`. `known` are keys that were there before: they say how the listing
+        may be divided, never what is in it."""
         ...
 
 
