@@ -43,8 +43,8 @@ def open_repository(
     """Looks at the repository first, so that a wrong path is said before a passphrase is asked.
     Without `cached` everything is read from the repository itself."""
     store = open_store(location, _store_options(location, settings, cached=cached))
-    read_config(store)
-    return Repository.open(store, _credential(passphrase_file, settings))
+    header = read_config(store)
+    return Repository.open(store, _credential(passphrase_file, settings), header=header)
 
 
 def open_rescue(
@@ -60,9 +60,9 @@ def open_with_credential(
 ) -> tuple[Repository, Credential]:
     """For changing what opens the repository: also what opened it now."""
     store = open_store(location, _store_options(location, settings, cached=False))
-    read_config(store)
+    header = read_config(store)
     credential = _credential(passphrase_file, settings)
-    return Repository.open(store, credential), credential
+    return Repository.open(store, credential, header=header), credential
 
 
 def new_passphrase(file: Path | None) -> Credential:

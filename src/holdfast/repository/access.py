@@ -140,8 +140,10 @@ def unlock(store: ObjectStore, config: RepositoryConfig, credential: Credential)
     """The master key. Raises WrongPassphrase, ObjectDamaged, RepositoryIncomplete."""
     damaged: ObjectDamaged | None = None
     slots = 0
-    for slot, stored in _slots(store):
+    for info in store.list(_FOLDER):  # no further than to the one that opens
         slots += 1
+        slot = info.key.removeprefix(_FOLDER)
+        stored = store.get(info.key)
         try:
             master = open_slot(config.repository_id.bytes, slot, stored, credential)
         except ObjectDamaged as error:

@@ -5,6 +5,7 @@ again is optional. Changes nothing."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,7 @@ from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissin
 from holdfast.repository.format.index import PackTable, decode_index
 from holdfast.repository.format.pack import ID_BYTES, ChunkType, pack_name
 from holdfast.repository.format.point import DiskRecord, Manifest
-from holdfast.repository.index import IndexView
+from holdfast.repository.index import ChunkIndex, IndexView
 from holdfast.repository.map_walk import MapWalk
 from holdfast.repository.reading import each
 from holdfast.repository.repository import Repository
@@ -83,18 +84,32 @@ class _Check:
         self._cancel = cancel
         self._progress = progress
         self._read_data = read_data
+        self._is_over = False
+        self._index = ChunkIndex()
         self._report = CheckReport()
         self._problems: dict[str, tuple[str, set[str]]] = {}
         self._bad_packs: set[bytes] = set()
 
     def run(self) -> CheckReport:
-        for bad in self._repository.data_keys.damage():
-            self._add(bad.key, bad.problem)
-        manifests = self._open_points()
-        self._check_packs(self._open_indexes())
-        index = self._repository.load_index()
-        self._report.chunks = len(index)
-        if self._bad_packs or not self._is_all_there(manifests, index.view()):
+        with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
+            # What does not need one another's answers is waited for together. The index objects
+            # are read after the points are listed, and the packs listed after those are read.
+            keys = pool.submit(self._repository.data_keys.damage)
+            ids = self._repository.point_ids()
+            points = pool.submit(self._open_points, ids)
+            indexed = self._open_indexes()
+            for bad in keys.result():
+                self._add(bad.key, bad.problem)
+            manifests = points.result()
+            maps = pool.submit(self._is_all_there, manifests, self._index.view())
+            try:
+                self._check_packs(indexed)
+            except BaseException:
+                self._is_over = True
+                raise
+            is_all_there = maps.result()
+        if self._bad_packs or not is_all_there:
+            self._repository.load_index()  # compact may have replaced some of it meanwhile
             for manifest in manifests:
                 self._cancel.check()
                 self._progress.update(Progress(phase=f"point {manifest.id}"))
@@ -105,9 +120,8 @@ class _Check:
         ]
         return self._report
 
-    def _open_points(self) -> list[Manifest]:
+    def _open_points(self, ids: Sequence[str]) -> list[Manifest]:
         manifests: list[Manifest] = []
-        ids = self._repository.point_ids()
         self._report.points = len(ids)
         found = self._repository.manifests.read_each(ids)
         for point_id, manifest in zip(ids, found, strict=True):
@@ -121,13 +135,15 @@ class _Check:
     def _open_indexes(self) -> dict[bytes, PackTable]:
         found: dict[str, Sequence[PackTable]] = {}
         keys = [info.key for info in self._store.list("index/")]
-        read = each(self._read_index, keys, workers=_INDEX_READERS)
+        is_slow = self._repository.is_distant and len(keys) > 1
+        read = each(self._read_index, keys, workers=_INDEX_READERS, is_slow=is_slow)
         for key, tables in zip(keys, read, strict=True):
             if isinstance(tables, HoldfastError):
                 self._add(key, _said(tables))
             else:
                 found[key] = tables
-        self._repository.take_index(found)
+        self._index = self._repository.take_index(found)
+        self._report.chunks = len(self._index)
         return {table.pack_hash: table for tables in found.values() for table in tables}
 
     def _read_index(self, key: str) -> Sequence[PackTable] | HoldfastError:
@@ -149,7 +165,8 @@ class _Check:
 
         workers = _DATA_READERS if self._read_data else _TABLE_READERS
         packs = self._repository.pack_tables.packs()
-        for pack_hash, info, error in each(look, packs, workers=workers):
+        is_slow = self._repository.is_distant
+        for pack_hash, info, error in each(look, packs, workers=workers, is_slow=is_slow):
             self._cancel.check()
             seen.add(pack_hash)
             self._report.packs += 1
@@ -191,6 +208,8 @@ class _Check:
             disks = (disk for manifest in manifests for disk in manifest.disks)
             for window in MapWalk(self._repository).windows(disks):
                 self._cancel.check()
+                if self._is_over:
+                    return False
                 self._progress.update(
                     Progress(phase="maps", done_bytes=window.done, total_bytes=window.total)
                 )

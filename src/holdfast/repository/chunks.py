@@ -53,6 +53,7 @@ class ChunkReader:
     ) -> None:
         """`recover` brings chunks into the index that it lost; called once, when one is missing."""
         self._store = store
+        self._is_distant = is_distant
         self._gap_bytes = _DISTANT_GAP_BYTES if is_distant else _GAP_BYTES
         self._index = index
         self._ids = ids
@@ -162,9 +163,9 @@ class ChunkReader:
         locations = [self.locate(page, ChunkType.MAP) for page in dict.fromkeys(page_ids)]
         locations.sort(key=lambda item: (item.pack_hash, item.offset))
         found: dict[bytes, bytes] = {}
-        for pages in each(
-            self._open_group, _neighbours(locations, self._gap_bytes), workers=_PAGE_READERS
-        ):
+        groups = list(_neighbours(locations, self._gap_bytes))
+        is_slow = self._is_distant and len(groups) > 1
+        for pages in each(self._open_group, groups, workers=_PAGE_READERS, is_slow=is_slow):
             found.update(pages)
         return [
             found[page] if page in found else self.read(page, ChunkType.MAP) for page in page_ids

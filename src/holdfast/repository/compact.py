@@ -122,8 +122,8 @@ class _Compact:
 
     def run(self) -> CompactReport:
         require_clocks_agree(self._repository.store, self._repository.clock)
-        require_nothing_hidden(self._repository)
-        if self._repository.locks.has_ever_been and not self._options.dry_run:
+        has_locks = require_nothing_hidden(self._repository)
+        if has_locks and not self._options.dry_run:
             remove_hidden(self._repository.store)
         self._delete_expired()
         if self._find_garbage() and not self._options.grace and not self._options.dry_run:
@@ -179,7 +179,8 @@ class _Compact:
         newest = self._repository.data_keys.newest().generation
         tables = self._repository.pack_tables
         asked = np.flatnonzero(among).tolist()
-        generations = each(tables.generation, [hashes[number] for number in asked])
+        wanted = [hashes[number] for number in asked]
+        generations = each(tables.generation, wanted, is_slow=self._repository.is_distant)
         old = np.zeros(len(hashes), dtype=np.bool_)
         for number, generation in zip(asked, generations, strict=True):
             old[number] = generation < newest
@@ -320,7 +321,11 @@ class _Compact:
         self._maintenance.confirm()
         self._maintenance.replace_index(without={*going, *gone})
         failpoint("compact.before_delete")
-        deleted = each(lambda pack: self._maintenance.delete_pack(pack_name(pack)), going)
+        deleted = each(
+            lambda pack: self._maintenance.delete_pack(pack_name(pack)),
+            going,
+            is_slow=self._repository.is_distant,
+        )
         for number, (size, is_gone) in enumerate(zip(going.values(), deleted, strict=True)):
             self._report.deleted_packs += int(is_gone)
             self._report.deleted_bytes += size if is_gone else 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from holdfast.repository.errors import ObjectLocked, ObjectsHidden
 from holdfast.repository.locking import is_permanent
+from holdfast.repository.reading import side_by_side
 from holdfast.repository.repository import Repository
 from holdfast.repository.store.opening import locking_bucket
 from holdfast.repository.store.store import ObjectStore
@@ -32,14 +33,20 @@ def hidden_objects(store: ObjectStore) -> Sequence[str]:
     return [] if bucket is None else sorted(filter(is_permanent, bucket.hidden()))
 
 
-def require_nothing_hidden(repository: Repository) -> None:
-    """Before anything is judged to be not needed. Raises ObjectsHidden."""
-    repository.locks.forget()
-    if repository.locks.rule is None and not repository.locks.has_ever_been:
-        return
+def require_nothing_hidden(repository: Repository) -> bool:
+    """Before anything is judged to be not needed. Whether anything can be locked. Raises
+    ObjectsHidden."""
+    locks = repository.locks
+    locks.forget()
+    rule, has_ever_been = side_by_side(
+        repository.store, lambda: locks.rule, lambda: locks.has_ever_been
+    )
+    if rule is None and not has_ever_been:
+        return False
     hidden = hidden_objects(repository.store)
     if hidden:
         raise ObjectsHidden(location=repository.location, count=len(hidden))
+    return has_ever_been
 
 
 def unhide(store: ObjectStore) -> UnhideReport:

@@ -16,6 +16,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -33,6 +34,7 @@ from holdfast.repository.errors import (
     StoreUnavailable,
 )
 from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.reading import side_by_side
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
 MAINTENANCE = "maintenance"
@@ -264,7 +266,11 @@ def oldest_lease(store: ObjectStore, sealer: Sealer, now: datetime) -> datetime 
 def _newest_of_each(store: ObjectStore) -> dict[str, ObjectInfo]:
     """The newest generation of each lease, listed twice: one short listing hides no holder."""
     newest: dict[str, ObjectInfo] = {}
-    for info in (*store.list("leases/"), *store.list("leases/")):
+
+    def ask() -> list[ObjectInfo]:
+        return list(store.list("leases/"))
+
+    for info in chain.from_iterable(side_by_side(store, ask, ask)):
         resource, _, name = info.key.removeprefix("leases/").rpartition("/")
         if not _GENERATION.fullmatch(name):
             continue

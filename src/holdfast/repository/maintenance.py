@@ -25,11 +25,14 @@ from holdfast.repository.format.index import PackTable, decode_index, encode_ind
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
+from holdfast.repository.reading import each, is_distant
 from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.store import ObjectStore
 
 Result = TypeVar("Result")
 _CLOCK_SKEW = timedelta(minutes=5)
+_INDEX_READERS = 2
+"""Index objects read at once from a distant storage, twice as many in memory."""
 
 
 def require_clocks_agree(
@@ -102,11 +105,10 @@ class Maintenance:
         """
         self._index.forget(without)
         self.put_index()
-        for info in list(self._store.list("index/")):
-            try:
-                tables = decode_index(self._read_index(info.key), key=info.key)
-            except ObjectDamaged:
-                tables = []  # what it named was unnamed, and has just been put
+        keys = [info.key for info in self._store.list("index/")]
+        is_slow = is_distant(self._store) and len(keys) > 1
+        read = each(self._tables, keys, workers=_INDEX_READERS, is_slow=is_slow)
+        for key, tables in zip(keys, read, strict=True):
             kept = [table for table in tables if table.pack_hash not in without]
             if tables and len(kept) == len(tables):
                 continue
@@ -114,7 +116,13 @@ class Maintenance:
                 self._put(kept)
             failpoint("maintenance.between_indexes")
             with suppress(ObjectMissing):
-                self._store.delete(info.key)
+                self._store.delete(key)
+
+    def _tables(self, key: str) -> list[PackTable]:
+        try:
+            return decode_index(self._read_index(key), key=key)
+        except ObjectDamaged:
+            return []  # what it named was unnamed, and has just been put
 
     def delete_pack(self, key: str) -> bool:
         """Whether it is gone on return; a pack that an interrupted run deleted already is no error.

@@ -11,6 +11,7 @@ from holdfast.core.progress import ProgressSink
 from holdfast.repository.errors import ObjectMissing, StoreUnavailable
 from holdfast.repository.format.point import Manifest
 from holdfast.repository.marking import Marked, Marking
+from holdfast.repository.reading import side_by_side
 from holdfast.repository.repository import Repository
 
 
@@ -98,11 +99,13 @@ def marking_of(
     pass_over: bool = False,
 ) -> Marking:
     """Over everything in the store, packs that no index object names included."""
-    index, stored = repository.complete_index()
+    (index, stored), damaged = side_by_side(
+        repository.store, repository.complete_index, repository.proofs.damaged
+    )
     return Marking(
         index.view(),
         stored,
-        repository.proofs.damaged(),
+        damaged,
         repository.chunks,
         avoid=avoid,
         cancel=cancel,

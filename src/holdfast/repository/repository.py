@@ -51,8 +51,8 @@ from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.presence import SENTINEL_KEY, read_config, refuse_used
 from holdfast.repository.proofs import Proofs
-from holdfast.repository.reading import each
-from holdfast.repository.restore_point import RestorePoint, known_point
+from holdfast.repository.reading import each, is_distant, side_by_side
+from holdfast.repository.restore_point import RestorePoint, all_points, known_point
 from holdfast.repository.session import BackupSession, point_key
 from holdfast.repository.session_locks import SessionLocks
 from holdfast.repository.store.local import LocalStore
@@ -159,14 +159,20 @@ class Repository:
         credential: Credential,
         *,
         clock: Clock | None = None,
+        header: tuple[RepositoryConfig, bytes] | None = None,
     ) -> Repository:
-        """Raises NotARepository, RepositoryTooNew, RepositoryIncomplete, WrongPassphrase,
-        ObjectDamaged. Reads no index yet."""
-        config, stored = read_config(store)
-        master = unlock(store, config, credential)
+        """`header` is that of `read_config` for who has just read it. Raises NotARepository,
+        RepositoryTooNew, RepositoryIncomplete, WrongPassphrase, ObjectDamaged. Reads no index
+        yet."""
+        config, stored = header or read_config(store)
+        master, sentinel = side_by_side(
+            store,
+            lambda: unlock(store, config, credential),
+            lambda: _read_or_none(store, SENTINEL_KEY),
+        )
         check_config(stored, master)
         repository = cls(store, config, master, clock or SystemClock())
-        repository.require_sentinel()
+        repository._check_sentinel(sentinel)
         return repository
 
     # -- handing over to a process of ours ------------------------------------------------------
@@ -208,7 +214,7 @@ class Repository:
     @property
     def is_distant(self) -> bool:
         """Whether requests take so long that few large ones are better than many small ones."""
-        return not isinstance(self._store, LocalStore)
+        return is_distant(self._store)
 
     @property
     def chunk_bytes(self) -> int:
@@ -228,18 +234,13 @@ class Repository:
         A distant repository's manifests may come from a local cache. `from_store` reads every one
         from the storage itself: for who deletes one point because another is there.
         """
-        suspects, holds = self.marks.suspects(), self.marks.holds()
-        found: list[RestorePoint] = []
-        for manifest in self.manifests.all(from_store=from_store):
-            match manifest:
-                case ObjectMissing():
-                    continue  # deleted between listing and reading: legal
-                case ObjectDamaged():
-                    if on_damage is not None:
-                        on_damage(manifest)
-                case _:
-                    found.append(known_point(manifest, suspects, holds))
-        return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
+        return all_points(
+            self.manifests,
+            self.marks,
+            self._store,
+            on_damage,
+            from_store=from_store,
+        )
 
     def point_ids(self) -> list[str]:
         """Ids only, without reading the manifests."""
@@ -329,7 +330,8 @@ class Repository:
         loaded = self._index_packs
         self._index_packs = {key: loaded[key] for key in listed if key in loaded}
         absent = [key for key in listed if key not in loaded]
-        read = each(self._read_tables, absent, workers=_INDEX_READERS)
+        is_slow = self.is_distant and len(absent) > 1
+        read = each(self._read_tables, absent, workers=_INDEX_READERS, is_slow=is_slow)
         with self._index.loading() as load:
             for key, tables in zip(absent, read, strict=True):
                 if tables is not None:
@@ -479,16 +481,24 @@ class Repository:
 
     def require_sentinel(self) -> None:
         """The cheap proof that the whole storage is there: an unmounted share has no sentinel."""
-        try:
-            stored = self._store.get(SENTINEL_KEY)
-        except ObjectMissing as error:
-            raise RepositoryIncomplete(location=self.location) from error
+        self._check_sentinel(_read_or_none(self._store, SENTINEL_KEY))
+
+    def _check_sentinel(self, stored: bytes | None) -> None:
+        if stored is None:
+            raise RepositoryIncomplete(location=self.location)
         self._sealer.open(Kind.SENTINEL, SENTINEL_KEY, stored, key=SENTINEL_KEY)
 
     def _lease_key(self) -> bytes:
         return blake3(
             self._master, derive_key_context="holdfast repository v1 lease names"
         ).digest()
+
+
+def _read_or_none(store: ObjectStore, key: str) -> bytes | None:
+    try:
+        return store.get(key)
+    except ObjectMissing:
+        return None
 
 
 def _random_key() -> bytes:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from holdfast.repository.errors import DiskNotFound
+from holdfast.core.errors import HoldfastError
+from holdfast.repository.errors import DiskNotFound, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.point import DiskRecord, Manifest
-from holdfast.repository.marks import Holds, Suspects
+from holdfast.repository.manifests import Manifests
+from holdfast.repository.marks import Holds, Marks, Suspects
+from holdfast.repository.reading import side_by_side
+from holdfast.repository.store.store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +41,30 @@ def known_point(manifest: Manifest, suspects: Suspects, holds: Holds) -> Restore
     """The point with what all marks and holds say of it."""
     name = manifest.id
     return RestorePoint(manifest=manifest, suspect=suspects.doubt(name), held=holds.reason(name))
+
+
+def all_points(
+    manifests: Manifests,
+    marks: Marks,
+    store: ObjectStore,
+    on_damage: Callable[[HoldfastError], None] | None,
+    *,
+    from_store: bool,
+) -> list[RestorePoint]:
+    """See `Repository.points`."""
+    everything, (suspects, holds) = side_by_side(
+        store,
+        lambda: manifests.all(from_store=from_store),
+        lambda: side_by_side(store, marks.suspects, marks.holds),
+    )
+    found: list[RestorePoint] = []
+    for manifest in everything:
+        match manifest:
+            case ObjectMissing():
+                continue  # deleted between listing and reading: legal
+            case ObjectDamaged():
+                if on_damage is not None:
+                    on_damage(manifest)
+            case _:
+                found.append(known_point(manifest, suspects, holds))
+    return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
