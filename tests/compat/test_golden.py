@@ -31,7 +31,8 @@ from holdfast.repository.check import check_repository
 from holdfast.repository.errors import RepositoryTooNew, WrongPassphrase
 from holdfast.repository.rescue import open_for_rescue, packs_of, point_health
 from holdfast.restore.disk import restore_disk
-from holdfast.restore.rescue import RescueOptions, rescue_point
+from holdfast.restore.rescue import rescue_point
+from holdfast.restore.rescued import RescueOptions
 from tests.compat import independent_reader
 from tests.compat.test_independent_reader import back_up
 from tests.support.fake_driver import FakeDriver

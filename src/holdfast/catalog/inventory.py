@@ -1,4 +1,5 @@
-"""Queries on platforms, VMs, tags and groups. Enter at `list_vms`, `add_vms`, `find_vm`.
+"""Queries on platforms, VMs and their tags; groups are in `groups`. Enter at `list_vms`,
+`add_vms`, `find_vm`.
 
 Every query on VMs takes the scope of whoever asks; a VM outside it does not exist for them.
 """
@@ -17,7 +18,6 @@ from sqlalchemy.orm import Session
 
 from holdfast.catalog.errors import NameTaken, NotInCatalogue, VmNameAmbiguous
 from holdfast.catalog.models import (
-    MachineGroup,
     MachineGroupMember,
     Platform,
     Run,
@@ -33,7 +33,7 @@ from holdfast.policy.run_states import ACTIVE_STATES, RunKind
 
 Protection = Literal["protected", "stale", "unprotected", "failing"]
 VmSort = Literal["name", "last_backup_at", "size_bytes", "stored_bytes", "added_at"]
-_MEMBERS_AT_ONCE = 500
+_AT_ONCE = 500
 ACTIVE = tuple(state.value for state in ACTIVE_STATES)
 
 
@@ -160,7 +160,7 @@ def find_vm_by_name(session: Session, scope: VmScope, name: str) -> VirtualMachi
 
 def tags_of(session: Session, vm_ids: Collection[str]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for part in _parts(vm_ids):
+    for part in in_parts(vm_ids):
         rows = session.execute(
             select(VmTag.vm_id, VmTag.tag).where(VmTag.vm_id.in_(part)).order_by(VmTag.tag)
         )
@@ -171,7 +171,7 @@ def tags_of(session: Session, vm_ids: Collection[str]) -> Mapping[str, list[str]
 
 def groups_of(session: Session, vm_ids: Collection[str]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for part in _parts(vm_ids):
+    for part in in_parts(vm_ids):
         rows = session.execute(
             select(MachineGroupMember.vm_id, MachineGroupMember.group_id)
             .where(MachineGroupMember.vm_id.in_(part))
@@ -185,7 +185,7 @@ def groups_of(session: Session, vm_ids: Collection[str]) -> Mapping[str, list[st
 def active_backups_of(session: Session, vm_ids: Collection[str]) -> Mapping[str, Run]:
     """The run that is waiting or running for each VM, if there is one; a backup before others."""
     found: dict[str, Run] = {}
-    for part in _parts(vm_ids):
+    for part in in_parts(vm_ids):
         runs = session.scalars(
             select(Run).where(Run.state.in_(ACTIVE), Run.vm_id.in_(part)).order_by(Run.created_at)
         )
@@ -206,7 +206,7 @@ def known_vm_ids(
 ) -> Mapping[str, str]:
     """Ids here of those that were added already, by their id on the platform."""
     found: dict[str, str] = {}
-    for part in _parts(platform_vm_ids):
+    for part in in_parts(platform_vm_ids):
         rows = session.execute(
             select(VirtualMachine.platform_vm_id, VirtualMachine.id).where(
                 VirtualMachine.platform_identity == platform_identity,
@@ -325,51 +325,6 @@ def count_vms_by_platform(session: Session, scope: VmScope) -> Mapping[str, int]
     return {platform_id: count for platform_id, count in rows if platform_id is not None}
 
 
-# -- groups -----------------------------------------------------------------------------------
-
-
-def list_groups(session: Session) -> Sequence[MachineGroup]:
-    return session.scalars(
-        select(MachineGroup).order_by(func.lower(MachineGroup.name), MachineGroup.id)
-    ).all()
-
-
-def find_group(session: Session, group_id: str) -> MachineGroup:
-    """Raises NotInCatalogue."""
-    group = session.get(MachineGroup, group_id)
-    if group is None:
-        raise NotInCatalogue(kind="machine group", id=group_id)
-    return group
-
-
-def members_of(session: Session, group_ids: Collection[str]) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for part in _parts(group_ids):
-        rows = session.execute(
-            select(MachineGroupMember.group_id, MachineGroupMember.vm_id)
-            .where(MachineGroupMember.group_id.in_(part))
-            .order_by(MachineGroupMember.vm_id)
-        )
-        for group_id, vm_id in rows:
-            found[group_id].append(vm_id)
-    return found
-
-
-def set_members(session: Session, group: MachineGroup, vm_ids: Iterable[str]) -> None:
-    """Raises NotInCatalogue for a VM that is not there; then nothing changed."""
-    wanted = sorted(set(vm_ids))
-    present: set[str] = set()
-    for part in _parts(wanted):
-        present.update(
-            session.scalars(select(VirtualMachine.id).where(VirtualMachine.id.in_(part)))
-        )
-    for vm_id in wanted:
-        if vm_id not in present:
-            raise NotInCatalogue(kind="VM", id=vm_id)
-    session.execute(delete(MachineGroupMember).where(MachineGroupMember.group_id == group.id))
-    session.add_all(MachineGroupMember(group_id=group.id, vm_id=vm_id) for vm_id in wanted)
-
-
 def flush_unique(session: Session, *, kind: str, name: str) -> None:
     """Write what is pending. Raises NameTaken when another row has the name."""
     try:
@@ -407,8 +362,8 @@ def _vm_query(scope: VmScope, wanted: VmFilter) -> Select[VirtualMachine]:
     return query
 
 
-def _parts(ids: Collection[str]) -> Iterable[list[str]]:
+def in_parts(ids: Collection[str]) -> Iterable[list[str]]:
     """Few enough at once for the parameters of one statement."""
     ordered = sorted(set(ids))
-    for start in range(0, len(ordered), _MEMBERS_AT_ONCE):
-        yield ordered[start : start + _MEMBERS_AT_ONCE]
+    for start in range(0, len(ordered), _AT_ONCE):
+        yield ordered[start : start + _AT_ONCE]

@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from holdfast.core.cancellation import CancelToken
-from holdfast.core.clock import format_time
 from holdfast.core.errors import HoldfastError, TargetExists
 from holdfast.core.progress import ProgressSink
 from holdfast.core.units import format_bytes
@@ -28,61 +26,24 @@ from holdfast.nbd.errors import TargetUnavailable
 from holdfast.repository import DiskRecord, Repository, RestorePoint
 from holdfast.repository.losses import DAMAGE
 from holdfast.restore.disk import restore_disk
+from holdfast.restore.rescue_readme import readme
+from holdfast.restore.rescued import (
+    DEFINITION,
+    DOMAIN,
+    NVRAM,
+    README,
+    PointRescue,
+    RescueOptions,
+    SavedFile,
+)
 from holdfast.restore.targets import new_target
 
-README, DEFINITION = "README.txt", "define.xml"
 _LIST = "rescue.json"
-_DOMAIN, _NVRAM, _TPM = "domain.xml", "nvram", "tpm.tar"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _FOLDER_MODE = 0o711
 """QEMU's own user must get through to the images, which stay private themselves."""
 _SUFFIX = {"raw": "img", "qcow2": "qcow2", "vmdk": "vmdk"}
 _ATTACHABLE = frozenset({"raw", "qcow2"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RescueOptions:
-    format: str = "qcow2"
-    """Of the images: raw, qcow2 or vmdk."""
-    fill_holes: bool = False
-    """Write zeroes where data cannot be read, and say where."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedFile:
-    """One disk or artifact, and what became of it."""
-
-    name: str
-    """Of the file in the folder; also of one that could not be saved."""
-    what: str
-    """Key of the disk, or name of the artifact."""
-    is_disk: bool
-    size_bytes: int
-    written_bytes: int = 0
-    problem: str = ""
-    """Why it is not there, or not whole; empty when it is."""
-    holes: Sequence[tuple[int, int]] = ()
-    """`(offset, length)` of what holds zeroes because it could not be read."""
-
-    @property
-    def is_there(self) -> bool:
-        return not self.problem or bool(self.holes)
-
-    @property
-    def lost_bytes(self) -> int:
-        """What holds zeroes instead."""
-        return sum(length for _, length in self.holes)
-
-
-@dataclass(slots=True, kw_only=True)
-class PointRescue:
-    folder: Path
-    files: list[SavedFile] = field(default_factory=list[SavedFile])
-    notes: list[str] = field(default_factory=list[str])
-
-    @property
-    def is_whole(self) -> bool:
-        return not any(file.problem for file in self.files)
 
 
 def rescue_point(
@@ -140,7 +101,7 @@ class _Rescue:
             name = self._free_name(disk.key, f".{_SUFFIX[self._options.format]}")
             self._save_disk(disk, name)
         self._write(DEFINITION, self._definition())
-        self._write(README, _readme(self._point, self._result, self._options).encode())
+        self._write(README, readme(self._point, self._result, self._options).encode())
         return self._result
 
     # -- the folder -----------------------------------------------------------------------------
@@ -289,7 +250,7 @@ class _Rescue:
     def _definition(self) -> bytes | None:
         """For `virsh define`: the stored definition over the files in this folder; None when there
         is none to make it of."""
-        stored = self._artifacts.get(_DOMAIN)
+        stored = self._artifacts.get(DOMAIN)
         if stored is None or self._options.format not in _ATTACHABLE:
             return None
         disks = {
@@ -298,7 +259,7 @@ class _Rescue:
             if file.is_disk and file.is_there
         }
         nvram = next(
-            (self._folder / file.name for file in self._result.files if file.what == _NVRAM), None
+            (self._folder / file.name for file in self._result.files if file.what == NVRAM), None
         )
         try:
             root = parse_xml(stored)
@@ -312,7 +273,7 @@ class _Rescue:
                 identity=identity,
                 isolated=True,
                 disks=disks,
-                nvram=nvram if _NVRAM in self._artifacts else None,
+                nvram=nvram if NVRAM in self._artifacts else None,
             )
         except HoldfastError as error:
             self._result.notes.append(f"no {DEFINITION} was made: {error.message}")
@@ -356,73 +317,3 @@ def _read_list(path: Path) -> _Listed | None:
         return None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-# -- the page -------------------------------------------------------------------------------------
-
-
-def _readme(point: RestorePoint, result: PointRescue, options: RescueOptions) -> str:
-    manifest = point.manifest
-    lines = [
-        f"{manifest.vm.name} as it was on {format_time(manifest.captured_at)}",
-        "",
-        f"Restore point  {point.id}",
-        f"VM             {manifest.vm.id} on {manifest.vm.platform}",
-        f"Consistency    {manifest.consistency}",
-        "",
-        "Files:",
-        *(_file_line(file) for file in result.files),
-    ]
-    if not result.is_whole:
-        lines += ["", "NOT EVERYTHING COULD BE SAVED: see above."]
-        if any(file.is_disk and not file.is_there for file in result.files):
-            lines.append(
-                "A disk that is missing may be readable in part: run the same command again with\n"
-                "--fill-holes-with-zeroes. What is here already stays."
-            )
-        lines.append("Run fsck or chkdsk on the file systems of a disk with holes before use.")
-    lines += [f"Note: {note}" for note in result.notes]
-    lines += ["", *_how_to(point, result, options)]
-    return "\n".join(lines) + "\n"
-
-
-def _file_line(file: SavedFile) -> str:
-    state = "verified" if not file.problem else file.problem
-    lines = [f"  {file.name:<24} {format_bytes(file.size_bytes):>12}  {state}"]
-    lines += [f"      {length} bytes from byte {offset}" for offset, length in file.holes]
-    return "\n".join(lines)
-
-
-def _how_to(point: RestorePoint, result: PointRescue, options: RescueOptions) -> Sequence[str]:
-    folder = shlex.quote(str(result.folder))
-    if not (result.folder / DEFINITION).exists():
-        return [
-            "There is no ready definition. Make a VM with the same firmware (UEFI or BIOS) and",
-            f"disk bus, and attach the images ({options.format}) in the order above.",
-        ]
-    name = shlex.quote(point.manifest.vm.name)
-    lines = [
-        "To make a VM of it on a libvirt host:",
-        "",
-        f"    virsh define {folder}/{DEFINITION}",
-    ]
-    tpm = next((file for file in result.files if file.what == _TPM and file.is_there), None)
-    if tpm is not None:
-        uuid = f'"$(virsh domuuid {name})"'
-        state = f"/var/lib/libvirt/swtpm/{uuid}"
-        lines += [
-            f"    mkdir -p {state}",
-            f"    tar -xf {folder}/{shlex.quote(tpm.name)} -C {state}",
-        ]
-    lines += [
-        f"    virsh start {name}",
-        "",
-        "It has the name, UUID and MAC addresses of the original, which must be gone, and its",
-        "network cards are disconnected. Look at it first, then connect them:",
-        "",
-        f"    virsh domif-setlink {name} INTERFACE up",
-        "",
-        "The images are used where they are. To have them elsewhere, move this folder before and",
-        f"change the paths in {DEFINITION}. {_DOMAIN} is the definition as the old host had it.",
-    ]
-    return lines

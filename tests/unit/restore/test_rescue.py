@@ -24,7 +24,8 @@ from holdfast.repository import ChunkType, LocalStore, RestorePoint
 from holdfast.repository.errors import StoreUnavailable
 from holdfast.repository.rescue import Rescue, open_for_rescue, packs_of, point_health
 from holdfast.repository.store.store import ObjectInfo
-from holdfast.restore.rescue import PointRescue, RescueOptions, rescue_point
+from holdfast.restore.rescue import rescue_point
+from holdfast.restore.rescued import PointRescue, RescueOptions
 from tests.support.damage import flip_bit, pack_files
 from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine, small_packs
 

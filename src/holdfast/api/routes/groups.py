@@ -12,7 +12,7 @@ from holdfast.api.context import Context
 from holdfast.api.paging import ShortPage, part_of
 from holdfast.api.schemas.common import Page
 from holdfast.api.schemas.vms import GroupBody, GroupInfo
-from holdfast.catalog import inventory
+from holdfast.catalog import groups, inventory
 from holdfast.catalog.audit import record
 from holdfast.catalog.models import MachineGroup
 from holdfast.catalog.notices import announce
@@ -27,7 +27,7 @@ _MANAGE = [requires(Permission.INVENTORY_MANAGE, everywhere=True)]
 @router.get("", dependencies=[requires(Permission.VIEW, everywhere=True)])
 def list_groups(context: Context, page: ShortPage) -> Page[GroupInfo]:
     with context.database.reading() as session:
-        rows = inventory.list_groups(session)
+        rows = groups.list_groups(session)
         items = [_info(session, row) for row in rows]
     part = part_of(items, page)
     return Page(items=list(part.rows), total=part.total, next_cursor=part.next_cursor)
@@ -49,7 +49,7 @@ def create_group(body: GroupBody, context: Context, caller: Caller) -> GroupInfo
 @router.get("/{group_id}", dependencies=[requires(Permission.VIEW, everywhere=True)])
 def get_group(group_id: GroupId, context: Context) -> GroupInfo:
     with context.database.reading() as session:
-        return _info(session, inventory.find_group(session, group_id))
+        return _info(session, groups.find_group(session, group_id))
 
 
 @router.put("/{group_id}", dependencies=_MANAGE)
@@ -57,7 +57,7 @@ def replace_group(
     group_id: GroupId, body: GroupBody, context: Context, caller: Caller
 ) -> GroupInfo:
     with context.database.writing() as session:
-        row = inventory.find_group(session, group_id)
+        row = groups.find_group(session, group_id)
         row.name, row.description = body.name, body.description
         return _saved(session, row, body, context, caller, "update")
 
@@ -66,7 +66,7 @@ def replace_group(
 def delete_group(group_id: GroupId, context: Context, caller: Caller) -> None:
     """The VMs stay."""
     with context.database.writing() as session:
-        row = inventory.find_group(session, group_id)
+        row = groups.find_group(session, group_id)
         session.delete(row)
         announce(session, "machine_group", group_id, "removed", clock=context.clock)
         record(
@@ -89,7 +89,7 @@ def _saved(
     action: str,
 ) -> GroupInfo:
     inventory.flush_unique(session, kind="machine group", name=body.name)
-    inventory.set_members(session, row, body.vm_ids)
+    groups.set_members(session, row, body.vm_ids)
     session.flush()
     info = _info(session, row)
     announce(session, "machine_group", row.id, "changed", clock=context.clock)
@@ -110,6 +110,6 @@ def _info(session: Session, row: MachineGroup) -> GroupInfo:
         id=row.id,
         name=row.name,
         description=row.description,
-        vm_ids=inventory.members_of(session, [row.id]).get(row.id, []),
+        vm_ids=groups.members_of(session, [row.id]).get(row.id, []),
         created_at=row.created_at,
     )

@@ -22,7 +22,7 @@ from holdfast.repository.losses import find_losses
 from holdfast.repository.rescue import Packs, Rescue, packs_of, point_health
 
 if TYPE_CHECKING:
-    from holdfast.restore.rescue import PointRescue
+    from holdfast.restore.rescued import PointRescue
 
 EXIT_INTEGRITY = 3
 
@@ -177,7 +177,8 @@ def _restore(
     opened: Rescue, wanted: str, to: Path, format: str, runtime: Runtime, *, fill_holes: bool
 ) -> bool:
     """True when everything of the point was saved."""
-    from holdfast.restore.rescue import RescueOptions, rescue_point
+    from holdfast.restore.rescue import rescue_point
+    from holdfast.restore.rescued import RescueOptions
     from holdfast.restore.targets import FORMATS
 
     if format not in FORMATS:

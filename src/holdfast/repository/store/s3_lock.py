@@ -17,12 +17,10 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 from boto3.session import Session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from holdfast.core.busy_time import BUSY, Activity
@@ -38,49 +36,25 @@ from holdfast.repository.errors import (
 from holdfast.repository.store.s3_access import S3Access, S3Location
 from holdfast.repository.store.s3_faults import (
     Attempts,
-    Fault,
     Kind,
     RequestFailed,
     RetryPolicy,
-    fault_of_answer,
 )
-from holdfast.repository.store.store import Buffer, LockMode, ObjectLock
+from holdfast.repository.store.s3_versions import (
+    NO_LOCK,
+    Answer,
+    Client,
+    Version,
+    client_settings,
+    fault_of,
+    mode_word,
+    real_versions,
+    stamp,
+    version_of,
+)
+from holdfast.repository.store.store import Buffer, ObjectLock
 
 _T = TypeVar("_T")
-_Answer = Mapping[str, Any]
-_MISSING = {"NoSuchKey", "NoSuchVersion", "404"}
-_NO_LOCK = {
-    "ObjectLockConfigurationNotFoundError",
-    "NoSuchObjectLockConfiguration",
-    "NotImplemented",
-    "InvalidRequest",
-    "MethodNotAllowed",
-}
-
-
-class _Client(Protocol):
-    """What is used of boto3's client."""
-
-    def put_object(self, **arguments: object) -> _Answer: ...
-    def get_object(self, **arguments: object) -> _Answer: ...
-    def delete_object(self, **arguments: object) -> _Answer: ...
-    def put_object_retention(self, **arguments: object) -> _Answer: ...
-    def get_object_retention(self, **arguments: object) -> _Answer: ...
-    def list_object_versions(self, **arguments: object) -> _Answer: ...
-    def get_object_lock_configuration(self, **arguments: object) -> _Answer: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One version of an object, or a delete marker."""
-
-    name: str
-    version_id: str
-    is_latest: bool
-    is_marker: bool
-    modified: datetime
-    etag: str
-    """Equal for equal bytes, where the service does not encrypt each by itself."""
 
 
 class LockingBucket:
@@ -105,11 +79,11 @@ class LockingBucket:
                 "s3",
                 endpoint_url=access.url,
                 verify=access.ca_file or True,
-                config=_settings(timeout_s),
+                config=client_settings(timeout_s),
             )
         except (BotoCoreError, ValueError, OSError) as error:
             raise InvalidInput(what="S3 settings", problem=str(error)) from error
-        self._client = cast("_Client", client)
+        self._client = cast("Client", client)
 
     @property
     def location(self) -> str:
@@ -130,7 +104,7 @@ class LockingBucket:
                 lambda: self._client.get_object_lock_configuration(Bucket=self._where.bucket)
             )
         except RequestFailed as failed:
-            if failed.fault.code in _NO_LOCK or failed.fault.kind is Kind.MISSING:
+            if failed.fault.code in NO_LOCK or failed.fault.kind is Kind.MISSING:
                 return "the bucket was made without Object Lock"
             if failed.fault.code == "AccessDenied":
                 return "these credentials may not read the bucket's Object Lock settings"
@@ -189,7 +163,7 @@ class LockingBucket:
             )
         except RequestFailed as failed:
             fault = failed.fault
-            if fault.code in _NO_LOCK:
+            if fault.code in NO_LOCK:
                 return None
             raise self._error(failed, name) from None
         until = answer.get("Retention", {}).get("RetainUntilDate")
@@ -200,7 +174,7 @@ class LockingBucket:
         without the oldest nobody could tell any more which one was created here."""
         versions = [found for found in self.versions(name) if found.name == name]
         if len(versions) > 1:
-            untils = [self.locked_until(name, item.version_id) for item in _real(versions)]
+            untils = [self.locked_until(name, item.version_id) for item in real_versions(versions)]
             last = max((until for until in untils if until is not None), default=None)
             if last is not None and last > datetime.now(UTC):
                 raise ObjectLocked(key=name, until=format_time(last))
@@ -234,8 +208,8 @@ class LockingBucket:
                 ),
             )
             found = [
-                *(_version(top, item, is_marker=False) for item in page.get("Versions", ())),
-                *(_version(top, item, is_marker=True) for item in page.get("DeleteMarkers", ())),
+                *(version_of(top, item, is_marker=False) for item in page.get("Versions", ())),
+                *(version_of(top, item, is_marker=True) for item in page.get("DeleteMarkers", ())),
             ]
             # Markers come apart from the rest; within one second the order is the service's own.
             found.sort(key=lambda item: item.modified, reverse=True)
@@ -261,14 +235,14 @@ class LockingBucket:
         return {
             name: versions
             for name, versions in by_name.items()
-            if any(item.etag != versions[0].etag for item in _real(versions)[-1:])
+            if any(item.etag != versions[0].etag for item in real_versions(versions)[-1:])
         }
 
     def unhide(self, name: str, versions: Sequence[Version]) -> bool:
         """Bring back the oldest version of a name that is or was locked: it is the one that was
         created here, as nothing is created over another. False when none was and there are
         several."""
-        real = _real(versions)[::-1]
+        real = real_versions(versions)[::-1]
         original = next((item for item in real if self._is_locked(item)), None)
         if original is None:
             if len(real) != 1:
@@ -294,7 +268,7 @@ class LockingBucket:
         until = self.locked_until(name, target.version_id)
         if until is None:
             return ["the service took the lock and does not keep it"]
-        soon = _stamp(datetime.now(UTC) + timedelta(seconds=5))
+        soon = stamp(datetime.now(UTC) + timedelta(seconds=5))
         shorter = {"Mode": "COMPLIANCE", "RetainUntilDate": soon}
         weaker = {"Mode": "GOVERNANCE", "RetainUntilDate": soon}
         tries: list[tuple[str, Callable[[], object]]] = [
@@ -347,20 +321,20 @@ class LockingBucket:
     def _is_locked(self, version: Version) -> bool:
         return self.locked_until(version.name, version.version_id) is not None
 
-    def _put(self, name: str, body: bytes, lock: ObjectLock, **more: object) -> _Answer:
+    def _put(self, name: str, body: bytes, lock: ObjectLock, **more: object) -> Answer:
         return self._client.put_object(
             **self._named(name),
             Body=body,
             ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
-            ObjectLockMode=_mode(lock),
-            ObjectLockRetainUntilDate=_stamp(lock.until),
+            ObjectLockMode=mode_word(lock),
+            ObjectLockRetainUntilDate=stamp(lock.until),
             **more,
         )
 
-    def _retain(self, name: str, lock: ObjectLock) -> _Answer:
+    def _retain(self, name: str, lock: ObjectLock) -> Answer:
         return self._client.put_object_retention(
             **self._named(name),
-            Retention={"Mode": _mode(lock), "RetainUntilDate": _stamp(lock.until)},
+            Retention={"Mode": mode_word(lock), "RetainUntilDate": stamp(lock.until)},
         )
 
     def _body(self, which: Mapping[str, object]) -> bytes:
@@ -382,7 +356,7 @@ class LockingBucket:
             try:
                 return act()
             except (ClientError, BotoCoreError) as error:
-                attempts.failed(_fault_of(error))
+                attempts.failed(fault_of(error))
 
     def _error(self, failed: RequestFailed, name: str) -> HoldfastError:
         if failed.fault.kind is Kind.MISSING:
@@ -390,58 +364,5 @@ class LockingBucket:
         return failed.fault.error(self.location)
 
 
-def _settings(timeout_s: float) -> Config:
-    """One attempt at a time, and nothing from the environment or from files."""
-    return Config(
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        s3={"addressing_style": "path"},
-        connect_timeout=10,
-        read_timeout=timeout_s,
-        max_pool_connections=64,
-        signature_version="s3v4",
-        ignore_configured_endpoint_urls=True,
-    )
-
-
 class _Withstood(Exception):
     """An attack did no harm."""
-
-
-def _fault_of(error: ClientError | BotoCoreError) -> Fault:
-    if not isinstance(error, ClientError):
-        # Not its text: it may name a proxy with its password.
-        return Fault(kind=Kind.PASSING, problem=type(error).__name__)
-    said = cast("dict[str, Any]", error.response.get("Error", {}))
-    answer = cast("dict[str, Any]", error.response.get("ResponseMetadata", {}))
-    status = int(answer.get("HTTPStatusCode", 0))
-    code = str(said.get("Code", ""))
-    if code in _MISSING and status == 404:
-        return Fault(kind=Kind.MISSING, problem=code)
-    if (
-        code in _NO_LOCK
-    ):  # an answer, whatever its status: some give a 404 that others have to repeat
-        return Fault(kind=Kind.REFUSED, problem=code, code=code)
-    return fault_of_answer(status, code, str(said.get("Message", ""))[:300])
-
-
-def _version(top: str, item: Mapping[str, Any], *, is_marker: bool) -> Version:
-    return Version(
-        name=str(item["Key"]).removeprefix(top),
-        version_id=str(item["VersionId"]),
-        is_latest=bool(item["IsLatest"]),
-        is_marker=is_marker,
-        modified=cast("datetime", item["LastModified"]).astimezone(UTC),
-        etag=str(item.get("ETag", "")),
-    )
-
-
-def _real(versions: Sequence[Version]) -> list[Version]:
-    return [item for item in versions if not item.is_marker]
-
-
-def _mode(lock: ObjectLock) -> str:
-    return "COMPLIANCE" if lock.mode is LockMode.COMPLIANCE else "GOVERNANCE"
-
-
-def _stamp(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(microsecond=0)
