@@ -101,7 +101,7 @@ export function LogLines({
                   {line.message}
                 </span>
                 <span
-                  className="ml-auto max-w-40 flex-none truncate text-ink-3 md:max-w-56"
+                  className="ml-auto max-w-32 flex-none truncate text-ink-3 sm:max-w-40 md:max-w-56"
                   title={line.vm_name || line.source}
                 >
                   {line.vm_name || line.source}
