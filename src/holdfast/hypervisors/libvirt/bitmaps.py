@@ -9,8 +9,6 @@ running VM and `stored_bitmaps` for the image of a shut-off one.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +17,10 @@ from typing import Any, cast
 import libvirt
 import libvirt_qemu
 
-from holdfast.core.errors import ToolFailed, ToolMissing
+from holdfast.core.errors import ToolFailed
 from holdfast.core.ids import CHECKPOINT_PREFIX
 from holdfast.hypervisors.libvirt.errors import LibvirtFault, libvirt_errors
+from holdfast.nbd.processes import run_tool
 
 _QEMU_IMG_TIMEOUT_S = 60.0
 
@@ -134,23 +133,9 @@ def _require_ours(name: str) -> None:
         raise ValueError(f"not a bitmap of ours: {name!r}")
 
 
-def _qemu_img(arguments: Sequence[str]) -> str:
-    program = shutil.which("qemu-img")
-    if program is None:
-        raise ToolMissing(tool="qemu-img", package="qemu-utils")
-    try:
-        done = subprocess.run(
-            [program, *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_QEMU_IMG_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ToolFailed(tool="qemu-img", status=-1, output="no answer in time") from error
-    # qemu-img ends with status 0 after some failures of bitmaps: stderr decides too.
-    if done.returncode != 0 or done.stderr.strip():
-        raise ToolFailed(tool="qemu-img", status=done.returncode, output=done.stderr.strip()[:500])
-    return done.stdout
+def _qemu_img(arguments: Sequence[str]) -> bytes:
+    done = run_tool(["qemu-img", *arguments], package="qemu-utils", timeout_s=_QEMU_IMG_TIMEOUT_S)
+    # It ends with status 0 after some failures of bitmaps: what it says decides too.
+    if done.errors.strip():
+        raise ToolFailed(tool="qemu-img", status=done.status, output=done.errors.strip())
+    return done.output
