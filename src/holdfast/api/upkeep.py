@@ -49,6 +49,7 @@ class Upkeep:
             asyncio.create_task(self._forever(end_expired_mounts, _MOUNTS_S)),
             asyncio.create_task(self._forever(watch, _WATCH_S)),
             asyncio.create_task(self._forever(renew_locks, _WATCH_S)),
+            asyncio.create_task(self._forever(retry_messages, _WATCH_S)),
         ]
 
     async def stop(self) -> None:
@@ -70,6 +71,11 @@ class Upkeep:
 def renew_locks(context: ServiceContext) -> list[str]:
     """Queue the runs that are due; their ids."""
     return queue_due_locks(context.database, context.clock)
+
+
+def retry_messages(context: ServiceContext) -> int:
+    """Try again to deliver what could not be delivered; how many were."""
+    return Notifications(context.database, context.sealing, context.clock).retry_due()
 
 
 def end_expired_mounts(context: ServiceContext) -> list[str]:

@@ -11,14 +11,23 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 import structlog
 
 from holdfast.catalog import notifications
-from holdfast.catalog.database import Database
+from holdfast.catalog.database import Database, serialise
 from holdfast.catalog.models import NotificationTarget, Run
 from holdfast.catalog.repository_secrets import Sealer
+from holdfast.catalog.waiting_messages import (
+    WAITING,
+    WaitingMessage,
+    count_waiting,
+    put_off,
+    settle,
+    take_due,
+)
 from holdfast.core.clock import Clock
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.policy.run_states import RunKind, RunState
@@ -160,9 +169,56 @@ class Notifications:
                 break
             time.sleep(pause_s)
             problem = deliver(address.url, message)
-        self._record(address.target_id, problem)
-        if problem:
-            _log.warning("not delivered", target=address.name, what=message.event, problem=problem)
+        if not problem:
+            self._record(address.target_id, "")
+            return
+        _log.warning("not delivered", target=address.name, what=message.event, problem=problem)
+        with self._database.writing() as session:
+            serialise(session, WAITING)
+            next_at = put_off(
+                session,
+                address.target_id,
+                event=message.event,
+                title=message.title,
+                body=message.body,
+                bad=message.bad,
+                clock=self._clock,
+            )
+        self._record(address.target_id, _again(problem, next_at))
+
+    def retry_due(self) -> int:
+        """One more try for each message whose turn it is; how many were delivered."""
+        with self._database.reading() as session:
+            if not count_waiting(session):
+                return 0
+        with self._database.writing() as session:
+            serialise(session, WAITING)
+            due = take_due(session, self._clock)
+        return sum(self._retry(message, next_at) for message, next_at in due)
+
+    def _retry(self, waiting: WaitingMessage, next_at: datetime | None) -> bool:
+        with self._database.reading() as session:
+            row = session.get(NotificationTarget, waiting.target_id)
+            session.expunge_all()
+        if row is None or not row.enabled:
+            self._settle(waiting)
+            return False
+        message = Message(
+            event=waiting.event, title=waiting.title, body=waiting.body, bad=waiting.bad
+        )
+        try:
+            problem = deliver(self._address(row).url, message)
+        except HoldfastError as error:
+            problem = error.message
+        if not problem:
+            self._settle(waiting)
+        self._record(row.id, _again(problem, next_at))
+        return not problem
+
+    def _settle(self, waiting: WaitingMessage) -> None:
+        with self._database.writing() as session:
+            serialise(session, WAITING)
+            settle(session, waiting.id, self._clock)
 
     def _record(self, target_id: str, problem: str) -> None:
         with self._database.writing() as session:
@@ -171,6 +227,15 @@ class Notifications:
     def _address(self, row: NotificationTarget) -> _Address:
         url = self._sealer.unseal(TABLE, row.id, COLUMN, row.sealed_url).decode()
         return _Address(target_id=row.id, name=row.name, url=url)
+
+
+def _again(problem: str, next_at: datetime | None) -> str:
+    """With what happens next; empty when there was no problem."""
+    if not problem:
+        return ""
+    if next_at is None:
+        return f"{problem}; a message was given up after a day"
+    return f"{problem}; it is tried again at {next_at:%H:%M} UTC"
 
 
 def _notifier(url: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from holdfast.api.upkeep import watch
+from holdfast.api.upkeep import retry_messages, watch
 from holdfast.catalog.models import Repository, Run, VirtualMachine
 from holdfast.jobs.notifications import Notifications
 from holdfast.policy.access import Role
@@ -103,6 +103,42 @@ def test_it_tries_again_and_remembers_that_it_failed(
     assert len(sink.requests) == 3
     [listed] = root.get("/api/v1/notifications").json()["items"]
     assert listed["id"] == made["id"] and "did not take it" in listed["last_error"]
+
+
+def test_what_was_not_delivered_is_tried_again_after_a_restart(
+    service: TestService, root: TestClient, sink: Sink
+) -> None:
+    made = add(root, sink, "backup_failed")
+    sink.status = 503
+    told(service)(run())
+    [listed] = root.get("/api/v1/notifications").json()["items"]
+    assert listed["waiting"] == 1 and "it is tried again at" in listed["last_error"]
+    # Another process, with nothing of this one but the database.
+    assert retry_messages(service.context) == 0 and len(sink.requests) == 1, "not before its time"
+    service.clock.ahead += timedelta(seconds=61)
+    assert retry_messages(service.context) == 0 and len(sink.requests) == 2
+    sink.status = 200
+    service.clock.ahead += timedelta(minutes=6)
+    assert retry_messages(service.context) == 1
+    assert sink.requests[2][2]["title"] == "Holdfast: backup of web failed"
+    [listed] = root.get("/api/v1/notifications").json()["items"]
+    assert (listed["waiting"], listed["last_error"]) == (0, "") and listed["last_sent_at"]
+    # One that never gets through is given up after a day, and said so.
+    sink.status = 500
+    told(service)(run())
+    for _ in range(10):
+        service.clock.ahead += timedelta(hours=19)
+        retry_messages(service.context)
+    assert len(sink.requests) == 3 + 1 + 6
+    root = service.administrator("later")
+    [listed] = root.get("/api/v1/notifications").json()["items"]
+    assert listed["waiting"] == 0 and "given up" in listed["last_error"]
+    # One whose target is gone is nobody's.
+    told(service)(run())
+    root.delete(f"/api/v1/notifications/{made['id']}")
+    service.clock.ahead += timedelta(hours=19)
+    asked = len(sink.requests)
+    assert retry_messages(service.context) == 0 and len(sink.requests) == asked
 
 
 def test_the_address_is_write_only(service: TestService, root: TestClient, sink: Sink) -> None:

@@ -21,6 +21,7 @@ from holdfast.catalog import notifications
 from holdfast.catalog.audit import record
 from holdfast.catalog.inventory import flush_unique
 from holdfast.catalog.models import NotificationTarget
+from holdfast.catalog.waiting_messages import count_waiting
 from holdfast.core.errors import InvalidInput
 from holdfast.core.ids import uuid7
 from holdfast.jobs.notifications import COLUMN, TABLE, Notifications, service_of
@@ -34,7 +35,8 @@ _MANAGE = [requires(Permission.SYSTEM_MANAGE, everywhere=True)]
 @router.get("", dependencies=_MANAGE)
 def list_notifications(context: Context, page: ShortPage) -> Page[NotificationInfo]:
     with context.database.reading() as session:
-        items = [_info(row) for row in notifications.list_targets(session)]
+        waiting = count_waiting(session)
+        items = [_info(row, waiting.get(row.id, 0)) for row in notifications.list_targets(session)]
     part = part_of(items, page)
     return Page(items=list(part.rows), total=part.total, next_cursor=part.next_cursor)
 
@@ -58,7 +60,7 @@ def create_notification(
         session.add(row)
         flush_unique(session, kind="notification", name=body.name)
         _record(session, context, caller, row, "create")
-        return _info(row)
+        return _info(row, 0)
 
 
 @router.patch("/{notification_id}", dependencies=_MANAGE)
@@ -73,7 +75,7 @@ def update_notification(
         _fill(row, body, context)
         flush_unique(session, kind="notification", name=body.name)
         _record(session, context, caller, row, "update")
-        return _info(row)
+        return _info(row, count_waiting(session).get(row.id, 0))
 
 
 @router.delete("/{notification_id}", status_code=204, dependencies=_MANAGE)
@@ -108,7 +110,7 @@ def _fill(row: NotificationTarget, body: NotificationBody, context: ServiceConte
         row.last_error = ""
 
 
-def _info(row: NotificationTarget) -> NotificationInfo:
+def _info(row: NotificationTarget, waiting: int) -> NotificationInfo:
     return NotificationInfo(
         id=row.id,
         name=row.name,
@@ -118,6 +120,7 @@ def _info(row: NotificationTarget) -> NotificationInfo:
         created_at=row.created_at,
         last_sent_at=row.last_sent_at,
         last_error=row.last_error,
+        waiting=waiting,
     )
 
 

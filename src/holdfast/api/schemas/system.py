@@ -156,6 +156,9 @@ class NotificationInfo(Output):
     created_at: Time
     last_sent_at: Time | None
     last_error: str
+    """Why the last message was not delivered, and what happens next; empty when it was."""
+    waiting: int
+    """Messages that wait to be tried again."""
 
 
 class NotificationTest(Output):

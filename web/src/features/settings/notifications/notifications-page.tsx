@@ -125,14 +125,19 @@ export function NotificationsPage() {
             {
               key: "state",
               title: "State",
-              width: "w-28",
+              width: "w-28 @2xl:w-64",
               cell: (one) =>
                 !one.enabled ? (
                   <Badge tone="idle">Off</Badge>
                 ) : one.last_error ? (
-                  <Badge tone="bad" title={one.last_error}>
-                    Failing
-                  </Badge>
+                  <>
+                    <Badge tone="bad" title={one.last_error}>
+                      {one.waiting > 0 ? `Failing, ${one.waiting} waiting` : "Failing"}
+                    </Badge>
+                    <span className="mt-0.5 hidden text-xs text-ink-3 @2xl:block">
+                      {one.last_error}
+                    </span>
+                  </>
                 ) : (
                   <Badge tone="ok">On</Badge>
                 ),
