@@ -22,7 +22,7 @@ from tests.load.seen import Seen
 
 LIST_BAR_MS = 100.0
 _TIMES = 15
-_TIMES_IN_BROWSER = 5
+_TIMES_IN_BROWSER = 3
 
 
 def main() -> int:
