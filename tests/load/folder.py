@@ -65,10 +65,11 @@ def look_into_folder(opened: OpenFolder) -> list[Seen]:
 def open_folder(folder: Path, entries: int) -> Generator[OpenFolder]:
     """A service with one backup of a disk with that folder."""
     with run_service(folder / "state", worker=True) as service:
-        lab = furnish(service, folder, {})
+        lab = furnish(service, folder, {"small": 4096})
         image = folder / "images" / f"{_NAME}.raw"
         _make_image(image, entries)
-        [vm] = post(lab.http, f"/platforms/{lab.platform_id}/discover")["vms"]
+        found = post(lab.http, f"/platforms/{lab.platform_id}/discover")["vms"]
+        [vm] = [one for one in found if one["name"] == _NAME]
         post(
             lab.http,
             f"/platforms/{lab.platform_id}/vms",
