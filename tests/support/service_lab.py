@@ -26,7 +26,7 @@ class ServiceLab:
     vm_ids: dict[str, str]
     """By name."""
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         answer = self.http.get(f"/api/v1{path}", params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()
