@@ -1,6 +1,13 @@
 "use client";
 
-import type { KeyboardEvent, ReactNode } from "react";
+import {
+  type KeyboardEvent,
+  memo,
+  type ReactNode,
+  useCallback,
+  useLayoutEffect,
+  useRef,
+} from "react";
 import { HiArrowSmDown, HiArrowSmUp } from "react-icons/hi";
 import { cx } from "./class-names";
 import {
@@ -119,29 +126,31 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
           </tr>
         </thead>
         <tbody className={cx(props.refreshing && "opacity-70 transition-opacity")}>
-          {rows
-            ? rows.map((row) => <BodyRow key={props.rowKey(row)} row={row} table={props} />)
-            : placeholders(props.skeletonRows ?? 8).map((line) => (
-                <tr key={line}>
-                  {selection && <td className="border-b border-line" />}
-                  {columns.map((column) => (
-                    <td
-                      key={column.key}
+          {rows ? (
+            <BodyRows rows={rows} table={props} />
+          ) : (
+            placeholders(props.skeletonRows ?? 8).map((line) => (
+              <tr key={line}>
+                {selection && <td className="border-b border-line" />}
+                {columns.map((column) => (
+                  <td
+                    key={column.key}
+                    className={cx(
+                      "h-11 border-b border-line px-3",
+                      column.from && FROM[column.from],
+                    )}
+                  >
+                    <Skeleton
                       className={cx(
-                        "h-11 border-b border-line px-3",
-                        column.from && FROM[column.from],
+                        "h-3",
+                        line % 3 === 0 ? "w-3/4" : line % 3 === 1 ? "w-1/2" : "w-2/3",
                       )}
-                    >
-                      <Skeleton
-                        className={cx(
-                          "h-3",
-                          line % 3 === 0 ? "w-3/4" : line % 3 === 1 ? "w-1/2" : "w-2/3",
-                        )}
-                      />
-                    </td>
-                  ))}
-                </tr>
-              ))}
+                    />
+                  </td>
+                ))}
+              </tr>
+            ))
+          )}
         </tbody>
       </table>
     </div>
@@ -198,12 +207,58 @@ function HeadCell<Row>({
   );
 }
 
-function BodyRow<Row>({ row, table }: { row: Row; table: DataTableProps<Row> }) {
-  const key = table.rowKey(row);
-  const current = table.currentKey === key;
-  const { onOpen, selection } = table;
-  const reason = selection?.disabledReason?.(key) ?? null;
-  const chosen = selection?.keys.has(key) ?? false;
+/** Rows whose data did not change are not drawn again, as long as the columns stay the same. */
+function BodyRows<Row>({ rows, table }: { rows: Row[]; table: DataTableProps<Row> }) {
+  const latest = useRef(table);
+  useLayoutEffect(() => {
+    latest.current = table;
+  });
+  const open = useCallback((row: Row) => latest.current.onOpen?.(row), []);
+  const choose = useCallback((key: string, wanted: boolean) => {
+    const { selection } = latest.current;
+    if (!selection) return;
+    const keys = new Set(selection.keys);
+    if (wanted) keys.add(key);
+    else keys.delete(key);
+    selection.onChange(keys);
+  }, []);
+  const { selection } = table;
+  return rows.map((row) => {
+    const key = table.rowKey(row);
+    return (
+      <BodyRow
+        key={key}
+        row={row}
+        name={key}
+        columns={table.columns}
+        tall={table.tall ?? false}
+        current={table.currentKey === key}
+        selectable={selection !== undefined}
+        chosen={selection?.keys.has(key) ?? false}
+        reason={selection?.disabledReason?.(key) ?? null}
+        onOpen={table.onOpen ? open : null}
+        onChoose={choose}
+      />
+    );
+  });
+}
+
+interface BodyRowProps<Row> {
+  row: Row;
+  name: string;
+  columns: Column<Row>[];
+  tall: boolean;
+  current: boolean;
+  selectable: boolean;
+  chosen: boolean;
+  /** Why it cannot be chosen. */
+  reason: string | null;
+  onOpen: ((row: Row) => void) | null;
+  onChoose: (key: string, wanted: boolean) => void;
+}
+
+const BodyRow = memo(function BodyRow<Row>(props: BodyRowProps<Row>) {
+  const { row, name, onOpen, current, chosen, reason } = props;
   return (
     <tr
       className={cx(
@@ -218,30 +273,25 @@ function BodyRow<Row>({ row, table }: { row: Row; table: DataTableProps<Row> }) 
       }}
       onKeyDown={(event) => onRowKey(event, () => onOpen?.(row))}
     >
-      {selection && (
+      {props.selectable && (
         <td className="border-b border-line pl-4">
           <input
             type="checkbox"
             className="check block"
-            aria-label={`Choose ${key}`}
+            aria-label={`Choose ${name}`}
             title={reason ?? undefined}
             disabled={reason !== null}
             checked={chosen}
-            onChange={(event) => {
-              const keys = new Set(selection.keys);
-              if (event.target.checked) keys.add(key);
-              else keys.delete(key);
-              selection.onChange(keys);
-            }}
+            onChange={(event) => props.onChoose(name, event.target.checked)}
           />
         </td>
       )}
-      {table.columns.map((column) => (
+      {props.columns.map((column) => (
         <td
           key={column.key}
           className={cx(
             "overflow-hidden text-ellipsis border-b border-line px-3 first:pl-4 last:pr-4",
-            table.tall ? "h-14" : "h-11",
+            props.tall ? "h-14" : "h-11",
             column.align === "right" && "text-right",
             column.from && FROM[column.from],
           )}
@@ -251,7 +301,7 @@ function BodyRow<Row>({ row, table }: { row: Row; table: DataTableProps<Row> }) 
       ))}
     </tr>
   );
-}
+}) as <Row>(props: BodyRowProps<Row>) => ReactNode;
 
 function SelectAll({
   rows,

@@ -1,7 +1,10 @@
 "use client";
 
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+
+/** First what was asked for is drawn. */
+const AHEAD_AFTER_MS = 50;
 
 interface ListPage<Row> {
   items: Row[];
@@ -9,8 +12,8 @@ interface ListPage<Row> {
   next_cursor?: string | null;
 }
 
-/** One page of a list on the service. Pages are walked by cursor, so no more than one is in memory.
- * Another `key` starts at the first page again. */
+/** One page of a list on the service. Pages are walked by cursor; the next one is asked for ahead, so
+ * that it is there when it is wanted. Another `key` starts at the first page again. */
 export function usePages<Row>({
   key,
   fetchPage,
@@ -26,13 +29,24 @@ export function usePages<Row>({
   const [walked, setWalked] = useState<{ name: string; cursors: string[] }>({ name, cursors: [] });
   const cursors = walked.name === name ? walked.cursors : [];
   const cursor = cursors.at(-1);
+  const client = useQueryClient();
+  const pageAt = (place: string | undefined) => ({
+    queryKey: [...key, { cursor: place, pageSize }],
+    queryFn: () => fetchPage(pageSize, place),
+  });
   const query = useQuery({
-    queryKey: [...key, { cursor, pageSize }],
-    queryFn: () => fetchPage(pageSize, cursor),
+    ...pageAt(cursor),
     placeholderData: keepPreviousData,
     ...(refetchInterval ? { refetchInterval } : {}),
   });
   const next = query.data?.next_cursor;
+  const ahead = query.isPlaceholderData ? null : next;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `name` stands for the key and its page
+  useEffect(() => {
+    if (!ahead) return;
+    const waiting = setTimeout(() => void client.prefetchQuery(pageAt(ahead)), AHEAD_AFTER_MS);
+    return () => clearTimeout(waiting);
+  }, [name, ahead, client]);
   return {
     rows: query.data?.items,
     total: query.data?.total,

@@ -1,41 +1,23 @@
 "use client";
 
 import { useQuery } from "@tanstack/react-query";
-import Link from "next/link";
-import { useRouter } from "next/navigation";
-import {
-  HiOutlineDatabase,
-  HiOutlineFolderOpen,
-  HiOutlineRefresh,
-  HiOutlineReply,
-  HiOutlineSave,
-  HiOutlineXCircle,
-} from "react-icons/hi";
-import { api, failureOf, type Schemas, take } from "@/api-client";
-import { RunBadge, type RunBrief, RunProgressLine } from "@/features/runs/run-state";
-import { useRunActions } from "@/features/runs/runs-table";
+import { HiOutlineDatabase, HiOutlineFolderOpen, HiOutlineSave } from "react-icons/hi";
+import { api, failureOf, take } from "@/api-client";
 import { useDenied } from "@/features/session/session";
 import { repositoriesQuery } from "@/features/settings/repositories/queries";
 import { useSelectedVm } from "@/features/vms/selection";
-import { Button, RowAction } from "@/ui/button";
+import { Button } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { FilterSelect, SearchField } from "@/ui/field";
-import { sentence, words } from "@/ui/format";
+import { words } from "@/ui/format";
 import { Page, PageHeader, Toolbar } from "@/ui/page";
 import { Pager } from "@/ui/pager";
-import { type Column, DataTable } from "@/ui/table";
+import { DataTable } from "@/ui/table";
 import { useSearchText, useUrlState } from "@/ui/url-state";
 import { usePages } from "@/ui/use-pages";
-import { Ago, Bytes, Missing, useNow } from "@/ui/values";
-import { PointBadges } from "./point-badges";
+import { useNow } from "@/ui/values";
+import { useBackupColumns } from "./backup-columns";
 import { useStartBackup } from "./start-backup";
-
-type Job = Schemas["BackupJob"];
-
-/** A backup as a run, for what shows progress of any run. */
-export function runOf(job: Job): RunBrief {
-  return { ...job, kind: "backup", state: job.status } as unknown as RunBrief;
-}
 
 export function BackupsPage() {
   const start = useStartBackup();
@@ -76,12 +58,9 @@ function BackupJobsList() {
   const { get, set } = useUrlState();
   const [text, setText, name] = useSearchText();
   const [, select] = useSelectedVm();
-  const router = useRouter();
   const start = useStartBackup();
   const mayBackUp = useDenied("backup.run");
-  const mayBrowse = useDenied("files.read");
-  const mayRestore = useDenied("restore.run");
-  const { cancel, retry } = useRunActions();
+  const columns = useBackupColumns();
   const repositories = useQuery(repositoriesQuery());
   const filter = {
     q: name || undefined,
@@ -115,109 +94,6 @@ function BackupJobsList() {
     setText("");
     set({ q: null, type: null, status: null, repository: null, period: null });
   };
-  const columns: Column<Job>[] = [
-    {
-      key: "vm",
-      title: "VM Name",
-      sort: "vm_name",
-      cell: (job) => (
-        <>
-          <Link
-            href={`/backups/${encodeURIComponent(job.id)}${job.vm_id ? `?vm=${encodeURIComponent(job.vm_id)}` : ""}`}
-            prefetch={false}
-            className="block truncate rounded font-medium hover:underline"
-            title={job.vm_name}
-          >
-            {job.vm_name}
-          </Link>
-          <span className="block truncate text-xs text-ink-3 @2xl:hidden">
-            <Ago time={job.started_at ?? job.created_at} /> · {words(job.backup_type)}
-          </span>
-        </>
-      ),
-    },
-    {
-      key: "type",
-      title: "Backup Type",
-      width: "w-28",
-      from: "md",
-      cell: (job) => words(job.backup_type),
-    },
-    {
-      key: "repository",
-      title: "Repository",
-      width: "w-36",
-      from: "lg",
-      cell: (job) => job.repository_name || "–",
-    },
-    {
-      key: "status",
-      title: "Status",
-      width: "w-28",
-      cell: (job) => <RunBadge state={job.status} title={job.error_message ?? undefined} />,
-    },
-    {
-      key: "progress",
-      title: "Progress",
-      width: "w-44",
-      from: "sm",
-      cell: (job) => <Progressed job={job} />,
-    },
-    {
-      key: "started",
-      title: "Started",
-      sort: "created_at",
-      width: "w-28",
-      from: "md",
-      cell: (job) => <Ago time={job.started_at ?? job.created_at} />,
-    },
-    {
-      key: "actions",
-      title: "Actions",
-      width: "w-24 @4xl:w-48",
-      align: "right",
-      cell: (job) => (
-        <span className="inline-flex gap-0.5">
-          {job.can_cancel && (
-            <RowAction
-              icon={HiOutlineXCircle}
-              label="Cancel"
-              of={job.vm_name}
-              onClick={() => cancel.mutate(job.id)}
-              disabledReason={mayBackUp}
-            />
-          )}
-          {job.can_retry && (
-            <RowAction
-              icon={HiOutlineRefresh}
-              label="Retry"
-              of={job.vm_name}
-              onClick={() => retry.mutate(job.id)}
-              disabledReason={mayBackUp}
-            />
-          )}
-          {job.can_browse && (
-            <RowAction
-              icon={HiOutlineFolderOpen}
-              label="Files"
-              of={job.vm_name}
-              onClick={() => router.push(`/backups/restore?backup=${encodeURIComponent(job.id)}`)}
-              disabledReason={mayBrowse}
-            />
-          )}
-          {job.can_browse && (
-            <RowAction
-              icon={HiOutlineReply}
-              label="Restore"
-              of={job.vm_name}
-              onClick={() => router.push(`/backups/${encodeURIComponent(job.id)}?restore=vm`)}
-              disabledReason={mayRestore}
-            />
-          )}
-        </span>
-      ),
-    },
-  ];
   return (
     <>
       <Toolbar>
@@ -311,26 +187,4 @@ function useSince(days: string): string | undefined {
   const since = new Date(now.getTime() - Number(days) * 86_400_000);
   since.setSeconds(0, 0);
   return since.toISOString();
-}
-
-function Progressed({ job }: { job: Job }) {
-  if (job.status === "running" || job.status === "pending")
-    return <RunProgressLine run={runOf(job)} />;
-  if (job.status === "failed")
-    return (
-      <span className="block truncate text-ink-3" title={job.error_message ?? undefined}>
-        {sentence(job.error_message ?? "")}
-      </span>
-    );
-  if (job.status !== "completed") return <Missing title="It was cancelled" />;
-  return (
-    <span className="flex min-w-0 items-center gap-1.5 text-ink-3">
-      {!job.damaged && (
-        <span className="truncate">
-          <Bytes value={job.stored_bytes} /> stored
-        </span>
-      )}
-      <PointBadges point={job} />
-    </span>
-  );
 }

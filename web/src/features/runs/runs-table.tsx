@@ -2,6 +2,7 @@
 
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useRouter } from "next/navigation";
+import { useMemo } from "react";
 import { HiOutlineRefresh, HiOutlineXCircle } from "react-icons/hi";
 import { api, failureOf, take } from "@/api-client";
 import { useDenied } from "@/features/session/session";
@@ -43,7 +44,9 @@ export function useRunActions() {
 export function RunsTable({ vmId, state }: { vmId?: string; state?: RunBrief["state"] }) {
   const router = useRouter();
   const mayRun = useDenied("backup.run");
-  const { cancel, retry } = useRunActions();
+  const actions = useRunActions();
+  const cancel = actions.cancel.mutate;
+  const retry = actions.retry.mutate;
   const list = usePages({
     key: ["runs", "list", vmId, state],
     fetchPage: (limit, cursor) =>
@@ -54,85 +57,88 @@ export function RunsTable({ vmId, state }: { vmId?: string; state?: RunBrief["st
       ),
     pageSize: 25,
   });
-  const columns: Column<RunBrief>[] = [
-    {
-      key: "kind",
-      title: "What",
-      cell: (run) => <span className="font-medium">{kindWords(run.kind)}</span>,
-    },
-    ...(vmId
-      ? []
-      : [{ key: "vm", title: "Virtual machine", cell: (run: RunBrief) => run.vm_name || "–" }]),
-    {
-      key: "state",
-      title: "Status",
-      width: "w-40",
-      cell: (run) =>
-        run.state === "running" || run.state === "pending" ? (
-          <RunProgressLine run={run} />
-        ) : (
-          <RunBadge state={run.state} title={run.error_message ?? undefined} />
+  const columns = useMemo(
+    (): Column<RunBrief>[] => [
+      {
+        key: "kind",
+        title: "What",
+        cell: (run) => <span className="font-medium">{kindWords(run.kind)}</span>,
+      },
+      ...(vmId
+        ? []
+        : [{ key: "vm", title: "Virtual machine", cell: (run: RunBrief) => run.vm_name || "–" }]),
+      {
+        key: "state",
+        title: "Status",
+        width: "w-40",
+        cell: (run) =>
+          run.state === "running" || run.state === "pending" ? (
+            <RunProgressLine run={run} />
+          ) : (
+            <RunBadge state={run.state} title={run.error_message ?? undefined} />
+          ),
+      },
+      {
+        key: "created",
+        title: "Started",
+        width: "w-28",
+        from: "sm",
+        cell: (run) => <Ago time={run.started_at ?? run.created_at} />,
+      },
+      {
+        key: "took",
+        title: "Took",
+        width: "w-28",
+        align: "right",
+        from: "md",
+        cell: (run) => (
+          <Duration
+            seconds={
+              run.started_at && run.completed_at
+                ? (Date.parse(run.completed_at) - Date.parse(run.started_at)) / 1000
+                : null
+            }
+          />
         ),
-    },
-    {
-      key: "created",
-      title: "Started",
-      width: "w-28",
-      from: "sm",
-      cell: (run) => <Ago time={run.started_at ?? run.created_at} />,
-    },
-    {
-      key: "took",
-      title: "Took",
-      width: "w-28",
-      align: "right",
-      from: "md",
-      cell: (run) => (
-        <Duration
-          seconds={
-            run.started_at && run.completed_at
-              ? (Date.parse(run.completed_at) - Date.parse(run.started_at)) / 1000
-              : null
-          }
-        />
-      ),
-    },
-    {
-      key: "error",
-      title: "Message",
-      from: "md",
-      cell: (run) => (
-        <span className="block truncate text-ink-3" title={run.error_message ?? undefined}>
-          {run.error_message ?? ""}
-        </span>
-      ),
-    },
-    {
-      key: "actions",
-      title: "Actions",
-      hideTitle: true,
-      width: "w-20 @4xl:w-24",
-      align: "right",
-      cell: (run) =>
-        run.state === "failed" ? (
-          <RowAction
-            icon={HiOutlineRefresh}
-            label="Retry"
-            of={kindWords(run.kind)}
-            onClick={() => retry.mutate(run.id)}
-            disabledReason={mayRun}
-          />
-        ) : run.state === "running" || run.state === "pending" ? (
-          <RowAction
-            icon={HiOutlineXCircle}
-            label="Cancel"
-            of={kindWords(run.kind)}
-            onClick={() => cancel.mutate(run.id)}
-            disabledReason={mayRun}
-          />
-        ) : null,
-    },
-  ];
+      },
+      {
+        key: "error",
+        title: "Message",
+        from: "md",
+        cell: (run) => (
+          <span className="block truncate text-ink-3" title={run.error_message ?? undefined}>
+            {run.error_message ?? ""}
+          </span>
+        ),
+      },
+      {
+        key: "actions",
+        title: "Actions",
+        hideTitle: true,
+        width: "w-20 @4xl:w-24",
+        align: "right",
+        cell: (run) =>
+          run.state === "failed" ? (
+            <RowAction
+              icon={HiOutlineRefresh}
+              label="Retry"
+              of={kindWords(run.kind)}
+              onClick={() => retry(run.id)}
+              disabledReason={mayRun}
+            />
+          ) : run.state === "running" || run.state === "pending" ? (
+            <RowAction
+              icon={HiOutlineXCircle}
+              label="Cancel"
+              of={kindWords(run.kind)}
+              onClick={() => cancel(run.id)}
+              disabledReason={mayRun}
+            />
+          ) : null,
+      },
+    ],
+    [vmId, mayRun, cancel, retry],
+  );
   return (
     <>
       <DataTable
