@@ -56,6 +56,14 @@ def eventually(condition: Callable[[], bool], timeout_s: float, what: str) -> fl
     return time.monotonic() - start
 
 
+def is_dead(pid: int) -> bool:
+    """Ended, whether or not anybody has taken note: then it holds nothing open."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def add_checkpoint(vm: GuestlessVm, name: str, description: str = "of another product") -> None:
     vm.domain.checkpointCreateXML(
         f"<domaincheckpoint><name>{name}</name><description>{description}</description>"
@@ -427,6 +435,8 @@ class TestKilledWorker:
         os.kill(janitor, signal.SIGKILL)
         worker.kill()
         worker.communicate()
+        # Until it has died it holds the lock of the run's folder, and the VM is busy.
+        eventually(lambda: is_dead(janitor), 30, "the janitor does not die")
         assert vm.has_job() and vm.checkpoints()
         _, tokens = back_up(driver, vm)
         assert_clean(vm, folder / "scratch", {tokens["vda"].values["checkpoint"]})
