@@ -142,13 +142,13 @@ class _Check:
                 self._add(key, _said(tables))
             else:
                 found[key] = tables
-        self._index = self._repository.take_index(found)
+        self._index = self._repository.index_objects.take(found)
         self._report.chunks = len(self._index)
         return {table.pack_hash: table for tables in found.values() for table in tables}
 
     def _read_index(self, key: str) -> Sequence[PackTable] | HoldfastError:
         try:
-            return decode_index(self._repository.read_index_object(key), key=key)
+            return decode_index(self._repository.index_objects.read(key), key=key)
         except _DAMAGE as error:
             return error
 

@@ -48,7 +48,7 @@ class ChunkReader:
         ids: ChunkIds,
         repository_id: bytes,
         data_keys: DataKeys,
-        recover: Callable[[], None],
+        recover: Callable[[], object],
         is_distant: bool = False,
     ) -> None:
         """`recover` brings chunks into the index that it lost; called once, when one is missing."""

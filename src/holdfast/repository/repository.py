@@ -36,12 +36,12 @@ from holdfast.repository.format.config import (
 )
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.immutability import Immutability
-from holdfast.repository.format.index import PackTable, decode_index
 from holdfast.repository.format.keys import KEY_BYTES, Credential
 from holdfast.repository.format.pack import ChunkIds, ChunkType
 from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
 from holdfast.repository.index import ChunkIndex
+from holdfast.repository.index_objects import IndexObjects
 from holdfast.repository.leases import MAINTENANCE, Lease
 from holdfast.repository.locking import LockingStore, Locks
 from holdfast.repository.maintenance import Maintenance, with_room
@@ -51,7 +51,7 @@ from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.presence import SENTINEL_KEY, read_config, refuse_used
 from holdfast.repository.proofs import Proofs
-from holdfast.repository.reading import each, is_distant, side_by_side
+from holdfast.repository.reading import is_distant, side_by_side
 from holdfast.repository.restore_point import RestorePoint, all_points, known_point
 from holdfast.repository.session import BackupSession, point_key
 from holdfast.repository.session_locks import SessionLocks
@@ -63,10 +63,6 @@ from holdfast.repository.tombstones import Tombstones
 DEFAULT_CHUNK_BYTES = 256 * KIB
 _LEFTOVER_AGE_S = 86_400.0
 """Temporary files of killed writers are removed at this age: a living writer's is minutes old."""
-
-
-_INDEX_READERS = 12
-"""Index objects read at once from a distant storage: one may take some ten megabytes."""
 
 
 class Repository:
@@ -83,9 +79,6 @@ class Repository:
         self._id_bytes = config.repository_id.bytes
         self._sealer = Sealer(self._id_bytes, master)
         self._ids = ChunkIds(master)
-        self._index = ChunkIndex()
-        self._index_packs: dict[str, list[bytes]] = {}
-        """The packs that each index object names, of those that were read and are still there."""
         self.locks = Locks(store, self._sealer, clock)
         self._locking = LockingStore(store, self.locks)
         """The store, for what is to be immutable as soon as it is there."""
@@ -95,6 +88,8 @@ class Repository:
         self.key_slots = KeySlots(self._locking, config, master, clock, retire=self.locks.retire)
         self.data_keys = DataKeys(self._locking, self._sealer, self._id_bytes, master)
         self.pack_tables = PackTables(store, self._id_bytes, self.data_keys)
+        self.index_objects = IndexObjects(store, self._sealer, self.pack_tables)
+        self._index = self.index_objects.index
         self.manifests = Manifests(store, self._sealer, self.id)
         self.chunks = ChunkReader(
             store=store,
@@ -103,7 +98,7 @@ class Repository:
             ids=self._ids,
             repository_id=self._id_bytes,
             data_keys=self.data_keys,
-            recover=self._recover_index,
+            recover=self.index_objects.complete,
         )
 
     # -- create and open ------------------------------------------------------------------------
@@ -314,62 +309,12 @@ class Repository:
         Call after listing points, never before: an index object is durable before the point that
         needs it, so whoever saw the point finds its chunks.
         """
-        missing = ""
-        while True:
-            try:
-                self._load_listed_index()
-            except ObjectMissing as error:
-                if error.key == missing:
-                    raise
-                missing = error.key  # compact replaced it since the listing
-                continue
-            return self._index
+        return self.index_objects.load()
 
-    def _load_listed_index(self) -> None:
-        listed = [info.key for info in self._store.list("index/")]
-        loaded = self._index_packs
-        self._index_packs = {key: loaded[key] for key in listed if key in loaded}
-        absent = [key for key in listed if key not in loaded]
-        is_slow = self.is_distant and len(absent) > 1
-        read = each(self._read_tables, absent, workers=_INDEX_READERS, is_slow=is_slow)
-        with self._index.loading() as load:
-            for key, tables in zip(absent, read, strict=True):
-                if tables is not None:
-                    load(tables)
-                    self._index_packs[key] = [table.pack_hash for table in tables]
-
-    def take_index(self, objects: Mapping[str, Sequence[PackTable]]) -> ChunkIndex:
-        """`load_index` for who has read the index objects, each by its key, already."""
-        with self._index.loading() as load:
-            for key, tables in objects.items():
-                load(tables)
-                self._index_packs[key] = [table.pack_hash for table in tables]
-        return self._index
-
-    def _read_tables(self, key: str) -> list[PackTable] | None:
-        try:
-            return decode_index(self.read_index_object(key), key=key)
-        except ObjectDamaged:
-            return None  # a cache: what it names is found in the packs
-
-    def _forget_what_went(self) -> None:
-        """Tell the index which packs compact has deleted since this instance read of them."""
-        named = {pack for packs in self._index_packs.values() for pack in packs}
-        uncertain = self._index.packs.keys() - named
-        if uncertain:
-            stored = {pack for pack, _ in self.pack_tables.packs()}
-            self._index.forget(uncertain - stored)
-
-    def _recover_index(self) -> None:
-        """Read the tables of the packs that no readable index names."""
-        self.complete_index()
-
-    def read_index_object(self, key: str) -> bytes:
-        """Plaintext of one index object, its name checked against its bytes."""
-        stored = self._store.get(key)
-        if blake3(stored).hexdigest() != key.removeprefix("index/"):
-            raise ObjectDamaged(key=key, problem="its bytes do not hash to its name")
-        return self._sealer.open(Kind.INDEX, "", stored, key=key)
+    def complete_index(self) -> tuple[ChunkIndex, dict[bytes, int]]:
+        """The index with every readable pack in it, named by an index object or not; and the packs
+        in the store by hash, with their sizes, as listed after the index objects were read."""
+        return self.index_objects.complete()
 
     def disk_map(self, disk: DiskRecord) -> DiskMap:
         """The map of a disk at a point. `load_index` must have been called since the point was
@@ -403,7 +348,7 @@ class Repository:
             for stone in self.tombstones.all():
                 self._index.forget(stone.packs)
             index = self.load_index()
-            self._forget_what_went()
+            self.index_objects.forget_what_went()
             index.doubt(self.proofs.damaged())
             self.locks.forget()
             if isinstance(self._store, LocalStore):
@@ -437,18 +382,10 @@ class Repository:
             index=self._index,
             lease=lease,
             new_writer=self._new_writer,
-            read_index=self.read_index_object,
+            read_index=self.index_objects.read,
         )
 
     # -- inside ---------------------------------------------------------------------------------
-
-    def complete_index(self) -> tuple[ChunkIndex, dict[bytes, int]]:
-        """The index with every readable pack in it, named by an index object or not; and the packs
-        in the store by hash, with their sizes, as listed after the index objects were read."""
-        self.load_index()
-        stored = {pack_hash: info.size_bytes for pack_hash, info in self.pack_tables.packs()}
-        self._index.load_unnamed(self.pack_tables.unknown(stored, self._index.packs.keys()))
-        return self._index, stored
 
     def _new_writer(self) -> PackWriter:
         return PackWriter(

@@ -141,7 +141,7 @@ class _Verify:
         named: set[bytes] = set()
         for info in list(self._store.list("index/")):
             try:
-                plain = self._repository.read_index_object(info.key)
+                plain = self._repository.index_objects.read(info.key)
                 named.update(table.pack_hash for table in decode_index(plain, key=info.key))
             except (ObjectDamaged, ObjectMissing):
                 continue  # a cache, or just replaced

@@ -16,10 +16,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from holdfast.repository import Repository
 from holdfast.repository.compact import _Compact  # pyright: ignore[reportPrivateUsage]
 from holdfast.repository.errors import ParentVanished
 from holdfast.repository.index import ChunkIndex
+from holdfast.repository.index_objects import IndexObjects
 from holdfast.repository.mark import Marked
 from holdfast.repository.store.store import ObjectStore
 from tests.support.engine import small_packs
@@ -182,7 +182,7 @@ def test_the_search_finds_tombstones_unread(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_search_finds_an_index_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Repository, "_forget_what_went", _nothing)
+    monkeypatch.setattr(IndexObjects, "forget_what_went", _nothing)
     assert _found([_old_process])
 
 
