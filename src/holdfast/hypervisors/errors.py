@@ -79,7 +79,7 @@ class CaptureFailed(HoldfastError):
     code = "capture_failed"
     retry = Retry.LATER
     template = "no consistent view of {name} could be taken: {problem}"
-    hint = "The VM was left as it was"
+    hint = "The VM was left as it was. Put right what is named, then start the backup again"
     name: str
     problem: str
 
