@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,17 @@ OTHER = "other"
 MAX_PROBLEMS = 32
 """A directory is given up after so many unreadable parts: a hostile size must not cost hours."""
 MAX_TARGET_BYTES = 16384
+
+KINDS_BY_NUMBER = {
+    1: FILE,
+    2: DIRECTORY,
+    3: OTHER,
+    4: OTHER,
+    5: OTHER,
+    6: OTHER,
+    7: SYMLINK,
+}
+"""What the directories of ext4, XFS and btrfs say of an entry; any other number says nothing."""
 
 
 def kind_of_mode(mode: int) -> str:
@@ -88,3 +99,28 @@ class FileSystem(Protocol):
     def identity(self, node: Any) -> Hashable:
         """Equal for two nodes exactly if they are the same inode."""
         ...
+
+
+def scan_blocks(
+    stream: Stream,
+    size_bytes: int,
+    block_bytes: int,
+    entries: Callable[[bytes], Iterable[Dirent | Problem]],
+) -> Iterator[Dirent | Problem]:
+    """What `entries` finds in each block of a directory's content, without its own `.` and `..`.
+
+    Gives up after MAX_PROBLEMS, which it says as the last one.
+    """
+    problems = 0
+    own = [b".", b".."]
+    for start in range(0, size_bytes, block_bytes):
+        stream.seek(start)
+        for item in entries(stream.read(block_bytes)):
+            if isinstance(item, Dirent) and item.name in own:
+                own.remove(item.name)  # a second one is no entry of a sound directory
+                continue
+            problems += isinstance(item, Problem)
+            yield item
+        if problems >= MAX_PROBLEMS:
+            yield Problem(text="too many unreadable parts; the rest was not read")
+            return

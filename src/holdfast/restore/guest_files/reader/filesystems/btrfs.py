@@ -20,11 +20,9 @@ from ..device import Device, Mapping, Piece, Window
 from ..faults import Damaged, Unsupported, describe, parse_errors
 from .base import (
     DIRECTORY,
-    FILE,
+    KINDS_BY_NUMBER,
     MAX_PROBLEMS,
     MAX_TARGET_BYTES,
-    OTHER,
-    SYMLINK,
     Attributes,
     Dirent,
     Problem,
@@ -32,7 +30,6 @@ from .base import (
     kind_of_mode,
 )
 
-_KINDS = {1: FILE, 2: DIRECTORY, 3: OTHER, 4: OTHER, 5: OTHER, 6: OTHER, 7: SYMLINK}
 _KEY_DIR_INDEX = 96
 _KEY_INODE = 1
 _KEY_EXTENT_DATA = 108
@@ -137,7 +134,7 @@ class BtrfsFileSystem:
         item = self._structures.btrfs_dir_item(data)
         name = bytes(item.name)
         number = int(item.location.objectid)
-        kind = _KINDS.get(int(item.type))
+        kind = KINDS_BY_NUMBER.get(int(item.type))
         if item.location.type == _KEY_INODE:
             return Dirent(name=name, node=node.subvolume.inode(number, item.type, None), kind=kind)
         if item.location.type != _KEY_ROOT:

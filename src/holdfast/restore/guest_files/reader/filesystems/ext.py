@@ -20,15 +20,14 @@ from ..faults import Damaged, Unsupported
 from .base import (
     DIRECTORY,
     FILE,
-    MAX_PROBLEMS,
+    KINDS_BY_NUMBER,
     MAX_TARGET_BYTES,
-    OTHER,
-    SYMLINK,
     Attributes,
     Dirent,
     Problem,
     Stream,
     kind_of_mode,
+    scan_blocks,
 )
 
 _INODE = struct.Struct("<HHI 4x4x I 4x HHI I 4x 60s 4x I I 4x H H H H")
@@ -36,7 +35,6 @@ _DIRENT = struct.Struct("<IHBB")
 _EXTENT_HEADER = struct.Struct("<HHHH4x")
 _EXTENT = struct.Struct("<IHHI")
 _EXTENT_INDEX = struct.Struct("<IIH2x")
-_KINDS = {1: FILE, 2: DIRECTORY, 3: OTHER, 4: OTHER, 5: OTHER, 6: OTHER, 7: SYMLINK}
 
 _FLAG_ENCRYPTED = 0x800
 _FLAG_EXTENTS = 0x80000
@@ -120,23 +118,7 @@ class ExtFileSystem:
             yield from self._entries(data[4:60])
             yield from self._entries(data[60:])
             return
-        yield from self._scan_blocks(inode)
-
-    def _scan_blocks(self, inode: _Inode) -> Iterator[Dirent | Problem]:
-        stream = self._content(inode)
-        problems = 0
-        own = [b".", b".."]
-        for start in range(0, inode.size, self._block_size):
-            stream.seek(start)
-            for item in self._entries(stream.read(self._block_size)):
-                if isinstance(item, Dirent) and item.name in own:
-                    own.remove(item.name)  # a second one is no entry of a sound directory
-                    continue
-                problems += isinstance(item, Problem)
-                yield item
-            if problems >= MAX_PROBLEMS:
-                yield Problem(text="too many unreadable parts; the rest was not read")
-                return
+        yield from scan_blocks(self._content(inode), inode.size, self._block_size, self._entries)
 
     def _entries(self, block: bytes) -> Iterator[Dirent | Problem]:
         offset = 0
@@ -149,7 +131,7 @@ class ExtFileSystem:
                 return
             if number and name_length <= length - 8:
                 name = block[offset + 8 : offset + 8 + name_length]
-                yield Dirent(name=name, node=number, kind=_KINDS.get(kind))
+                yield Dirent(name=name, node=number, kind=KINDS_BY_NUMBER.get(kind))
             elif number:
                 yield Problem(text=f"directory entry with a name of length {name_length}")
             offset += length

@@ -18,19 +18,16 @@ from ..device import Device
 from ..faults import Damaged, Unsupported
 from .base import (
     DIRECTORY,
-    FILE,
-    MAX_PROBLEMS,
+    KINDS_BY_NUMBER,
     MAX_TARGET_BYTES,
-    OTHER,
-    SYMLINK,
     Attributes,
     Dirent,
     Problem,
     Stream,
     kind_of_mode,
+    scan_blocks,
 )
 
-_KINDS = {1: FILE, 2: DIRECTORY, 3: OTHER, 4: OTHER, 5: OTHER, 6: OTHER, 7: SYMLINK}
 _MAGIC_BLOCK = (b"XD2B", b"XDB3")
 _MAGIC_DATA = (b"XD2D", b"XDD3")
 _FREE_TAG = 0xFFFF
@@ -94,20 +91,8 @@ class XfsFileSystem:
         if int(raw.di_format) == _FORMAT_LOCAL:
             yield from self._scan_short(inode.datafork().read(inode.size))
             return
-        stream = self.open(node)
-        problems = 0
-        own = [b".", b".."]
-        for start in range(0, min(inode.size, _LEAF_START_BYTES), self._directory_block):
-            stream.seek(start)
-            for item in self._scan_block(stream.read(self._directory_block)):
-                if isinstance(item, Dirent) and item.name in own:
-                    own.remove(item.name)  # a second one is no entry of a sound directory
-                    continue
-                problems += isinstance(item, Problem)
-                yield item
-            if problems >= MAX_PROBLEMS:
-                yield Problem(text="too many unreadable parts; the rest was not read")
-                return
+        size = min(inode.size, _LEAF_START_BYTES)
+        yield from scan_blocks(self.open(node), size, self._directory_block, self._scan_block)
 
     def _scan_short(self, data: bytes) -> Iterator[Dirent | Problem]:
         """Entries kept in the inode: count, wide count, parent, then names."""
@@ -122,7 +107,7 @@ class XfsFileSystem:
             if len(number) < width:
                 yield Problem(text="directory entry runs past the inode")
                 return
-            kind = _KINDS.get(data[name_end]) if self._has_kind else None
+            kind = KINDS_BY_NUMBER.get(data[name_end]) if self._has_kind else None
             yield Dirent(name=data[offset + 3 : name_end], node=int.from_bytes(number), kind=kind)
             offset = number_start + width
 
@@ -152,7 +137,7 @@ class XfsFileSystem:
             if length == 0 or tail > end:
                 yield Problem(text=f"directory entry with a name of length {length}")
                 return
-            kind = _KINDS.get(block[offset + 9 + length]) if self._has_kind else None
+            kind = KINDS_BY_NUMBER.get(block[offset + 9 + length]) if self._has_kind else None
             yield Dirent(name=block[offset + 9 : offset + 9 + length], node=number, kind=kind)
             offset = (tail + 7) & ~7
 
