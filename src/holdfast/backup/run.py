@@ -97,11 +97,12 @@ def back_up_vm(
     started_s = run.clock.monotonic_s()
     with repository.begin_backup(platform=vm.platform, vm_id=vm.id, vm_name=vm.name) as session:
         # Under the VM's lease: whoever held it before has committed or never will.
-        earlier = run.committed_before()
+        history = run.history()
+        earlier = run.committed_before(history)
         if earlier is not None:
             seconds = run.clock.monotonic_s() - started_s
             return BackupResult(manifest=earlier, plans=(), duration_s=seconds, adopted=True)
-        manifest, plans, suspects = run.execute(session)
+        manifest, plans, suspects = run.execute(session, history)
     return BackupResult(
         manifest=manifest,
         plans=plans,
@@ -122,15 +123,16 @@ class _Run:
     run_id: str | None = None
     on_plan: Callable[[Sequence[DiskPlan]], None] | None = None
 
-    def committed_before(self) -> Manifest | None:
+    def committed_before(self, history: Sequence[RestorePoint]) -> Manifest | None:
         """What an earlier attempt of this run made."""
         if self.run_id is None:
             return None
-        points = [point.manifest for point in self._history()]
+        points = [point.manifest for point in history]
         return next((item for item in points if item.run_id == self.run_id), None)
 
-    def execute(self, session: BackupSession) -> tuple[Manifest, Sequence[DiskPlan], Sequence[str]]:
-        history = self._history()
+    def execute(
+        self, session: BackupSession, history: Sequence[RestorePoint]
+    ) -> tuple[Manifest, Sequence[DiskPlan], Sequence[str]]:
         parent = history[-1] if history else None
         attempt_id = str(uuid7(self.clock))
         self.progress.update(Progress(phase="taking the instant"))
@@ -159,7 +161,7 @@ class _Run:
             failpoint("backup.after_promote")
         return manifest, [backup.plan for backup in backups], suspects
 
-    def _history(self) -> list[RestorePoint]:
+    def history(self) -> list[RestorePoint]:
         """This VM's points, oldest first."""
         return [
             point
