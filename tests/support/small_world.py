@@ -46,7 +46,7 @@ def _chunk(number: int) -> bytes:
     return random.Random(number).randbytes(CHUNK)
 
 
-def _bytes(content: Content) -> bytes:
+def content_of(content: Content) -> bytes:
     return b"".join(_chunk(number) for number in content)
 
 
@@ -133,7 +133,7 @@ class World:
             except (ChunkMissing, ObjectMissing):
                 assert point.id in self.deleted, "a restore of a living point failed"
                 return
-            assert content == _bytes(expected)
+            assert content == content_of(expected)
 
         return act
 
@@ -150,7 +150,7 @@ class World:
             except HoldfastError as error:
                 raise AssertionError(f"point {point_id} lost a chunk: {error}") from error
             if point_id in self.acknowledged:
-                assert content == _bytes(self.acknowledged[point_id]), f"{point_id} differs"
+                assert content == content_of(self.acknowledged[point_id]), f"{point_id} differs"
 
     def assert_no_garbage_left(self) -> None:
         """Within two more runs, whatever the order before, only what is needed is left."""

@@ -225,6 +225,15 @@ class ChunkIndex:
             known.update((table.pack_hash, table.pack_bytes) for table in self._recent_tables)
         return known
 
+    def pack_bytes(self, pack_hash: bytes) -> int | None:
+        """Size of a known pack."""
+        with self._lock:
+            number = self._pack_numbers.get(pack_hash)
+            if number is not None:
+                return self._packs[number][1]
+            recent = (table for table in self._recent_tables if table.pack_hash == pack_hash)
+            return next((table.pack_bytes for table in recent), None)
+
     @property
     def unnamed(self) -> list[PackTable]:
         """Packs whose chunks are found here although no index object names them: put by this

@@ -15,6 +15,7 @@ from holdfast.core.errors import HoldfastError, OutOfSpace
 from holdfast.core.failpoints import failpoint
 from holdfast.repository.errors import (
     ClockSkew,
+    LeaseLost,
     ObjectDamaged,
     ObjectExists,
     ObjectLocked,
@@ -93,18 +94,30 @@ class Maintenance:
         """Make what the writer put findable: an index object for every pack that has none."""
         tables = self._index.unnamed
         if tables:
-            self._put(tables)
+            key = self._put(tables)
             self._index.now_named(tables)
+            self._prove([key])
 
     def replace_index(self, *, without: Collection[bytes]) -> None:
         """New index objects in place of those that name packs in `without` (or are damaged), and
         no new one names them.
 
         The new ones are durable before the old ones go; a crash in between leaves both, which is
-        harmless.
+        harmless. Proven at the end to be the doing of the only session, as what another one has
+        deleted since must not be named again. Raises LeaseLost.
         """
         self._index.forget(without)
         self.put_index()
+        fresh: list[str] = []
+        try:
+            self._replace_each(without, fresh)
+        except ObjectMissing:
+            self._prove(fresh)  # no damage when another session has replaced it
+            raise
+        self._prove(fresh)
+
+    def _replace_each(self, without: Collection[bytes], fresh: list[str]) -> None:
+        """Adds the keys of the new objects to `fresh` as it goes."""
         keys = [info.key for info in self._store.list("index/")]
         is_slow = is_distant(self._store) and len(keys) > 1
         read = each(self._tables, keys, workers=_INDEX_READERS, is_slow=is_slow)
@@ -113,10 +126,20 @@ class Maintenance:
             if tables and len(kept) == len(tables):
                 continue
             if kept:
-                self._put(kept)
+                fresh.append(self._put(kept))
             failpoint("maintenance.between_indexes")
             with suppress(ObjectMissing):
                 self._store.delete(key)
+
+    def _prove(self, fresh: Collection[str]) -> None:
+        """That this was the only session while it put these index objects; else they go again."""
+        try:
+            self._lease.confirm()
+        except LeaseLost:
+            for key in fresh:
+                with suppress(HoldfastError):  # the first error is the one to tell
+                    self._store.delete(key)
+            raise
 
     def _tables(self, key: str) -> list[PackTable]:
         try:
@@ -148,7 +171,9 @@ class Maintenance:
                 self._store.keep_reserve()
         self._lease.release()
 
-    def _put(self, tables: list[PackTable]) -> None:
+    def _put(self, tables: list[PackTable]) -> str:
         sealed = self._sealer.seal(Kind.INDEX, "", encode_index(tables))
+        key = f"index/{blake3(sealed).hexdigest()}"
         with suppress(ObjectExists):  # named by the hash of its bytes: it is this one
-            self._store.put_new(f"index/{blake3(sealed).hexdigest()}", [sealed])
+            self._store.put_new(key, [sealed])
+        return key

@@ -39,6 +39,7 @@ from holdfast.repository.format.pack import (
     unpack_payload,
 )
 from holdfast.repository.index import ChunkIndex
+from holdfast.repository.relied_packs import ReliedPacks
 from holdfast.repository.store.store import ObjectStore
 
 DEFAULT_PACK_BYTES = 16 * MIB
@@ -88,9 +89,12 @@ class PackWriter:
         repository_id: bytes,
         data_key: DataKey,
         pack_bytes: int = DEFAULT_PACK_BYTES,
+        relied: ReliedPacks | None = None,
     ) -> None:
+        """`relied` is that of another writer of the same session."""
         self._store = store
         self._index = index
+        self._relied = relied or ReliedPacks(store, index)
         self._ids = ids
         self._repository_id = repository_id
         self._data_key = data_key
@@ -143,10 +147,14 @@ class PackWriter:
             repository_id=self._repository_id,
             data_key=self._data_key,
             pack_bytes=self._pack_bytes,
+            relied=self._relied,
         )
 
     def _reserve(self, chunk_id: bytes) -> bool:
         """False when it is stored or about to be."""
+        while (found := self._index.find_kept(chunk_id)) is not None:
+            if self._relied.is_there(found.pack_hash):
+                return False
         with self._lock:
             if chunk_id in self._reserved or self._index.find_kept(chunk_id) is not None:
                 return False
@@ -210,6 +218,7 @@ class PackWriter:
         # The name is the hash of the bytes: an existing object is this one.
         _ignore_existing(lambda: self._store.put_new(pack_name(digest), parts))
         failpoint("pack.after_put")
+        self._relied.put(digest)
         written = PackTable(pack_hash=digest, pack_bytes=size, entries=entries)
         self._index.add(written)
         with self._lock:

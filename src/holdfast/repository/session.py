@@ -18,7 +18,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.units import ceil_div
 from holdfast.repository.disk_map import DiskMap, DiskMapWriter
-from holdfast.repository.errors import ObjectExists, ParentVanished
+from holdfast.repository.errors import LeaseLost, ObjectExists, ObjectMissing, ParentVanished
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import encode_index
 from holdfast.repository.format.pack import ChunkIds, ChunkType
@@ -104,10 +104,14 @@ class BackupSession:
         """
         self._writer.flush()
         failpoint("index.before_put")
-        self._put_index()
+        index_key = self._put_index()
         failpoint("index.after_put")
-        self._locks.renew(manifest)
-        self._lease.confirm()
+        try:
+            self._locks.renew(manifest)
+            self._lease.confirm()
+        except (LeaseLost, ObjectMissing):
+            self._take_back_index(index_key)
+            raise
         if manifest.parent_id is not None:
             self._require_point(manifest.parent_id)
         key = point_key(manifest.id)
@@ -128,16 +132,25 @@ class BackupSession:
     ) -> None:
         self._lease.release()
 
-    def _put_index(self) -> None:
+    def _put_index(self) -> str:
         """Name every pack that the point may refer to, those of a broken-off run of this process
-        included: their chunks were known and not stored again."""
+        included: their chunks were known and not stored again. The object's key; empty when there
+        was nothing to name."""
         tables = self._index.unnamed
         if not tables:
-            return
+            return ""
         sealed = self._sealer.seal(Kind.INDEX, "", encode_index(tables))
+        key = f"index/{blake3(sealed).hexdigest()}"
         with suppress(ObjectExists):  # named by the hash of its bytes: it is this one
-            self._store.put_new(f"index/{blake3(sealed).hexdigest()}", [sealed])
+            self._store.put_new(key, [sealed])
         self._index.now_named(tables)
+        return key
+
+    def _take_back_index(self, key: str) -> None:
+        """Without the lease, packs that it names may be gone: nobody is to look for them."""
+        if key:
+            with suppress(HoldfastError):  # the first error is the one to tell
+                self._store.delete(key)
 
     def _require_point(self, point_id: str) -> None:
         if not any(info.key == point_key(point_id) for info in self._store.list("points/")):

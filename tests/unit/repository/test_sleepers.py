@@ -1,5 +1,6 @@
-"""A compact that stands still at any of its steps for longer than its lease, while others take over
-and go on: when it wakes it must undo nothing of theirs."""
+"""A compact or a backup that stands still at any of its steps for longer than its lease, while
+others take over and go on: when it wakes it must undo nothing of theirs, nor leave behind what
+later runs would rely on in vain."""
 
 from __future__ import annotations
 
@@ -13,10 +14,22 @@ from holdfast.repository.leases import CLOCK_STEP, TTL_S
 from holdfast.repository.store.store import ObjectStore
 from tests.support.engine import small_packs
 from tests.support.memory_store import FaultyStore
-from tests.support.small_world import CHANGED, CHUNK, OLD, OTHER, World, compact_once, small_world
+from tests.support.small_world import (
+    CHANGED,
+    CHUNK,
+    OLD,
+    OTHER,
+    Actor,
+    Content,
+    World,
+    compact_once,
+    small_world,
+)
 
 Others = Callable[[World, ObjectStore], None]
 _ASLEEP_S = TTL_S + CLOCK_STEP.total_seconds() + 1
+_NEW: Content = (50, 51, 52, 53, 54, 55)
+"""What no point has."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +67,18 @@ def _backup_between_two(world: World, store: ObjectStore) -> None:
     world.compact(runs=2)(store)
 
 
+def _delete_and_compact(world: World, store: ObjectStore) -> None:
+    """What the sleeper still found needed goes."""
+    for name in {"second", "half"} & world.names.keys():
+        world.delete(name)(store)
+    world.compact(runs=2)(store)
+
+
+def _delete_compact_and_back_up(world: World, store: ObjectStore) -> None:
+    _delete_and_compact(world, store)
+    world.back_up("vm-c", CHANGED)(store)
+
+
 _OTHERS = (
     _nobody,
     _another_compact,
@@ -61,27 +86,56 @@ _OTHERS = (
     _backup_then_compact,
     _compact_then_backup,
     _backup_between_two,
+    _delete_and_compact,
+    _delete_compact_and_back_up,
 )
 
 
 @pytest.mark.parametrize("others", _OTHERS)
 def test_a_compact_that_sleeps_past_its_lease(others: Others) -> None:
-    step = taken_over = 0
-    while True:
-        step += 1
-        ended, lost = _sleep_at(step, others)
-        taken_over += lost
-        if ended:
-            break
-    assert step > 20, "these are not all the steps of a compact"
+    taken_over = _sleep_at_every_step(_compact, others)
     assert taken_over, "the sleeper never noticed"
 
 
-def _sleep_at(step: int, others: Others) -> tuple[bool, bool]:
+@pytest.mark.parametrize("others", _OTHERS)
+def test_a_backup_that_sleeps_past_its_lease(others: Others) -> None:
+    taken_over = _sleep_at_every_step(lambda world: world.back_up("vm-n", _NEW), others)
+    assert taken_over, "the sleeper never noticed"
+
+
+def _compact(world: World) -> Actor:
+    """Of what it deletes some packs are named together with others that are needed."""
+    whole, half = (60, 61, 62, 63), (60, 61, 64, 65)
+    for name, content in (("whole", whole), ("half", half)):
+        known = set(world.acknowledged)
+        world.back_up(f"vm-{name}", content)(world.store)
+        world.names[name] = next(iter(set(world.acknowledged) - known))
+    for name in ("third", "first", "whole"):
+        world.delete(name)(world.store)
+
+    def act(store: ObjectStore) -> None:
+        compact_once(world.open(store))
+
+    return act
+
+
+def _sleep_at_every_step(sleeper: Callable[[World], Actor], others: Others) -> int:
+    """How often the sleeper found its lease lost."""
+    step = taken_over = 0
+    while True:
+        step += 1
+        ended, lost = _sleep_at(step, sleeper, others)
+        taken_over += lost
+        if ended:
+            break
+    assert step > 20, "these are not all the steps"
+    return taken_over
+
+
+def _sleep_at(step: int, sleeper: Callable[[World], Actor], others: Others) -> tuple[bool, bool]:
     """(whether the sleeper has fewer steps than that, whether it found its lease lost)."""
     world = small_world()
-    world.delete("third")(world.store)
-    world.delete("first")(world.store)
+    act = sleeper(world)
     handle = FaultyStore(world.store)
     steps = 0
 
@@ -98,7 +152,7 @@ def _sleep_at(step: int, others: Others) -> tuple[bool, bool]:
     handle.before = stand_still
     lost = False
     try:
-        compact_once(world.open(handle))
+        act(handle)
     except LeaseLost:
         lost = True
     except (LeaseHeld, ClockSkew):
@@ -112,9 +166,15 @@ def _sleep_at(step: int, others: Others) -> tuple[bool, bool]:
 
 def _assert_later_runs_are_sound(world: World, when: str) -> None:
     try:
+        _assert_index_names_what_is_there(world)
         world.assert_sound()
         # A backup that relies on all that the index says is there.
-        for vm, content in (("vm-d", OTHER), ("vm-e", OLD), ("vm-a", CHANGED)):
+        for vm, content in (
+            ("vm-d", OTHER),
+            ("vm-e", OLD),
+            ("vm-a", CHANGED),
+            ("vm-f", _NEW),
+        ):
             world.back_up(vm, content)(world.store)
         world.assert_sound()
         world.store.advance(_ASLEEP_S)
@@ -122,3 +182,8 @@ def _assert_later_runs_are_sound(world: World, when: str) -> None:
         world.assert_sound()
     except (AssertionError, HoldfastError) as error:
         raise AssertionError(f"{when}: {error}") from error
+
+
+def _assert_index_names_what_is_there(world: World) -> None:
+    index, stored = world.open(world.store).complete_index()
+    assert index.packs.keys() <= stored.keys(), "the index names packs that are gone"
