@@ -78,8 +78,8 @@ def storage_info(row: Repository) -> Storage:
 
 
 def _ratio(row: Repository) -> float | None:
-    if not row.used_bytes or row.logical_bytes is None:
-        return None
+    if not row.used_bytes or not row.logical_bytes:
+        return None  # without a backup in it, its own records say nothing of deduplication
     return round(row.logical_bytes / row.used_bytes, 2)
 
 

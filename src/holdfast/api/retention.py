@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import timedelta
 
-from holdfast.api.schemas.repositories import PruneDecision, PrunePreview, PruneRule
+from holdfast.api.schemas.repositories import PruneBody, PruneDecision, PrunePreview, PruneRule
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import InvalidInput
 from holdfast.core.progress import SilentProgress
+from holdfast.core.time_zones import time_zone_of
 from holdfast.policy import RetentionRules
 from holdfast.repository import Repository
 from holdfast.repository.prune import PruneScope, plan_prune
+from holdfast.repository.unique import Owner
 
 
 def rules_of(rule: PruneRule) -> RetentionRules:
@@ -33,11 +35,23 @@ def rules_of(rule: PruneRule) -> RetentionRules:
     return rules
 
 
+def scope_of(body: PruneBody) -> PruneScope:
+    """Raises InvalidInput."""
+    zone = time_zone_of(body.time_zone, what="time_zone")
+    return PruneScope(rules=rules_of(body.rule), time_zone=zone, vm_name=body.vm_name)
+
+
 def preview_prune(
-    repository: Repository, rule: PruneRule, run_ids: Mapping[str, str]
+    repository: Repository,
+    scope: PruneScope,
+    run_ids: Mapping[str, str],
+    unique: Mapping[Owner, int],
 ) -> PrunePreview:
-    """Changes nothing. `run_ids`: the backup of each point that the catalogue knows."""
-    scope = PruneScope(rules=rules_of(rule), time_zone=UTC)
+    """Changes nothing. `run_ids`: the backup of each point that the catalogue knows. `unique`: what
+    is known of what each disk of each point alone holds."""
+    alone: dict[str, int] = {}
+    for (point_id, _disk), count in unique.items():
+        alone[point_id] = alone.get(point_id, 0) + count
     plan = plan_prune(repository, scope, cancel=CancelToken(), progress=SilentProgress())
     decisions = [
         PruneDecision(
@@ -47,6 +61,10 @@ def preview_prune(
             captured_at=item.point.manifest.captured_at,
             keep=item.decision.keep,
             reasons=list(item.decision.reasons),
+            size_bytes=item.point.manifest.size_bytes,
+            stored_bytes=item.point.manifest.stored_bytes,
+            unique_bytes=alone.get(item.point.id),
+            immutable_until=item.locked_until,
         )
         for item in plan.points
     ]

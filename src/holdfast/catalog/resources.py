@@ -25,7 +25,19 @@ from holdfast.core.clock import Clock
 from holdfast.policy.run_states import RunKind, RunState
 
 LIMITS_KEY = "limits"
-_MAINTENANCE = frozenset({RunKind.PRUNE.value, RunKind.COMPACT.value, RunKind.LOCK.value})
+_MAINTENANCE = frozenset(
+    {
+        RunKind.PRUNE.value,
+        RunKind.COMPACT.value,
+        RunKind.LOCK.value,
+        RunKind.REPAIR.value,
+    }
+)
+_OTHER = {
+    RunKind.COPY.value: "to_repository_id",
+    RunKind.REPAIR.value: "from_repository_id",
+}
+"""Where the request of a kind of run names its second repository."""
 _LOOKED_AT = 100
 DISCARDED = "its worker stopped answering"
 
@@ -80,9 +92,15 @@ def resources_of(run: Run) -> Sequence[str]:
         names.append(f"repository:{run.repository_id}")
         if run.kind in _MAINTENANCE:
             names.append(f"maintenance:{run.repository_id}")
-    if run.kind == RunKind.COPY.value and run.request.get("to_repository_id"):
-        names.append(f"repository:{run.request['to_repository_id']}")
+    if (other := other_repository_of(run)) is not None:
+        names.append(f"repository:{other}")
     return list(dict.fromkeys(names))
+
+
+def other_repository_of(run: Run) -> str | None:
+    """The second repository that the run works on: where a copy goes, what a repair takes from."""
+    named = run.request.get(_OTHER.get(run.kind, ""))
+    return str(named) if named else None
 
 
 def claim_next(
@@ -261,7 +279,7 @@ def waiting_reason(
         if taken.get(resource, 0) >= limits.of(resource):
             kind = resource.partition(":")[0]
             if kind == "maintenance":
-                return "the repository is being pruned, compacted or locked"
+                return "the repository is being pruned, compacted, locked or repaired"
             return f"the {kind} has {limits.of(resource)} runs already, as many as are allowed"
     if not workers:
         return "no worker is running"

@@ -251,7 +251,14 @@ def exclusive_key_of(
             return f"vm:{vm_id}"
         case RunKind.DELETE_POINT:
             return f"delete_point:{repository_id}:{point_id}"
-        case RunKind.CHECK | RunKind.VERIFY | RunKind.PRUNE | RunKind.COMPACT | RunKind.LOCK:
+        case (
+            RunKind.CHECK
+            | RunKind.VERIFY
+            | RunKind.PRUNE
+            | RunKind.COMPACT
+            | RunKind.LOCK
+            | RunKind.REPAIR
+        ):
             return f"{kind.value}:{repository_id}"
         case _:
             return None

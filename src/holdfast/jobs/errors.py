@@ -52,10 +52,15 @@ class LocksIncomplete(HoldfastError):
 class PlanChanged(HoldfastError):
     code = "plan_changed"
     category = Category.CONFLICT
-    template = "{confirmed} points were confirmed to be deleted, and {points} would be by now"
+    template = (
+        "{confirmed} points were confirmed to be deleted; by now {points} would be, and {others} "
+        "of them differ"
+    )
     hint = "Nothing was deleted; look at the preview again"
     confirmed: int
     points: int
+    others: int
+    """In one of the two sets and not in the other."""
 
 
 @dataclass(kw_only=True, eq=False)

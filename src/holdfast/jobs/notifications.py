@@ -40,7 +40,7 @@ _LOCAL = frozenset(
 _PAUSES_S = (1.0, 5.0)
 """Before the second and the third attempt."""
 _RESTORES = {RunKind.RESTORE_DISK.value, RunKind.RESTORE_VM.value}
-_INTEGRITY = {RunKind.CHECK.value, RunKind.VERIFY.value}
+_INTEGRITY = {RunKind.CHECK.value, RunKind.VERIFY.value, RunKind.REPAIR.value}
 _DAMAGE = "damage_found"
 _log: Any = structlog.get_logger("holdfast.notifications")
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from holdfast.catalog.models import Platform, Repository, Run, VirtualMachine
 from holdfast.catalog.repository_secrets import repository_access
+from holdfast.catalog.resources import other_repository_of
 from holdfast.hypervisors.platforms import PlatformAddress, PlatformKind
 from holdfast.jobs.errors import GoneFromCatalogue
 from holdfast.jobs.mover.task import Order
@@ -37,9 +38,8 @@ def build_order(
 ) -> Order:
     """Raises GoneFromCatalogue, and what opening a secret raises."""
     kind = RunKind(run.kind)
-    other = None
-    if kind is RunKind.COPY:
-        other = _access(session, str(run.request.get("to_repository_id")), secrets)
+    other_id = other_repository_of(run)
+    other = None if other_id is None else _access(session, other_id, secrets)
     return Order(
         kind=kind,
         run_id=run.id,

@@ -26,7 +26,7 @@ from holdfast.catalog.points import Refreshed, count_damaged, record_point, rene
 from holdfast.catalog.repository_secrets import open_added
 from holdfast.core.clock import Clock
 from holdfast.core.errors import HoldfastError
-from holdfast.jobs.errors import LocksIncomplete
+from holdfast.jobs.errors import DamageFound, LocksIncomplete
 from holdfast.jobs.secrets import SecretSource
 from holdfast.policy.run_states import RunKind, RunState
 from holdfast.repository import Repository
@@ -55,6 +55,9 @@ class Recorder:
         elif run.kind == RunKind.LOCK.value and run.repository_id:
             if completed or run.error_code == LocksIncomplete.code:
                 self.refresh(run.repository_id, locks_renewed=completed)
+        elif run.kind == RunKind.REPAIR.value and run.repository_id:
+            if completed or run.error_code == DamageFound.code:
+                self.refresh(run.repository_id)
         elif completed and run.kind == RunKind.COPY.value:
             self.refresh(str(run.request.get("to_repository_id")))
         elif completed and run.kind in _MEASURED and run.repository_id:
@@ -117,7 +120,7 @@ class Recorder:
         return done
 
     def _record_check(self, run: Run, completed: bool) -> None:
-        damaged = run.error_code == "damage_found"
+        damaged = run.error_code == DamageFound.code
         if not run.repository_id or not (completed or damaged):
             return
         with self._database.writing() as session:

@@ -43,6 +43,8 @@ class RunKind(Enum):
     COPY = "copy"
     LOCK = "lock"
     """Renew the locks of an immutable repository."""
+    REPAIR = "repair"
+    """Save what damage has left, and fetch the rest from a copy."""
     DELETE_POINT = "delete_point"
     DISCOVER = "discover"
 

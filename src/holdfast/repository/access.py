@@ -87,7 +87,7 @@ class KeySlots:
 
         Call within a maintenance session, so that no two processes remove slots at a time.
         """
-        replaced = [slot for slot, stored in _slots(self._store) if self._opens(slot, stored, old)]
+        replaced = self.opened_by(old)
         if not replaced:
             raise WrongPassphrase(location=self._store.location)
         added = self.add(new)
@@ -98,6 +98,13 @@ class KeySlots:
         for slot in replaced:
             self._store.delete(f"{_FOLDER}{slot}")
         return added, replaced
+
+    def opened_by(self, credential: Credential) -> list[str]:
+        """Ids of the slots that open with it, oldest first. Takes the time of one key derivation
+        a slot of its kind."""
+        return [
+            slot for slot, stored in _slots(self._store) if self._opens(slot, stored, credential)
+        ]
 
     def remove(self, id_or_prefix: str) -> str:
         """Remove one slot; its id. Raises KeySlotNotFound, LastKeySlot; and ObjectLocked while it

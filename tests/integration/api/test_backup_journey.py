@@ -69,7 +69,17 @@ def test_vm_to_downloaded_file(service: httpx.Client, tmp_path: Path) -> None:
     rule = {"rule": {"keep_last": 1, "minimum_age_days": 0}}
     preview = post(service, f"/repositories/{repository['id']}/prune/preview", rule)
     assert (preview["keep_count"], preview["delete_count"]) == (1, 1)
-    body = {**rule, "dry_run": False, "confirm_points": 1, "compact": False}
+    [going] = [item for item in preview["decisions"] if not item["keep"]]
+    assert (going["backup_id"], going["immutable_until"]) == (first["id"], None)
+    # Its own old letter and its own maps; what the two have in common stays.
+    assert 0 < going["unique_bytes"] == preview["reclaim_bytes"] < going["stored_bytes"]
+    elsewhere = service.post(f"/api/v1{where}/prune/preview", json={**rule, "time_zone": "Nowhere"})
+    assert elsewhere.json()["params"]["what"] == "time_zone"
+    assert post(service, f"{where}/prune/preview", {**rule, "vm_name": "web"}) == preview
+    unasked = service.post(f"/api/v1{where}/prune", json={**rule, "dry_run": False})
+    assert unasked.json()["code"] == "invalid_input"
+    ids = [going["point_id"]]
+    body = {**rule, "dry_run": False, "confirm_point_ids": ids, "compact": False}
     pruned = post(service, f"/repositories/{repository['id']}/prune", body)
     assert wait(service, pruned["run_id"])["state"] == "completed"
     until(lambda: [job["id"] for job in get(service, "/backup/list")["backups"]] == [second["id"]])

@@ -256,6 +256,46 @@ class TestOtherKinds:
             run = farm.await_run(run_id)
         assert (run.state, run.error_code) == ("failed", "damage_found")
 
+    def test_a_damaged_pack_comes_back_from_a_copy(self, tmp_path: Path) -> None:
+        farm = Farm.create(tmp_path)
+        other_id = farm.add_repository("other")
+        with farm.worker():
+
+            def ended(kind: RunKind, **request: object) -> Run:
+                wanted = farm.repository_request(kind, **request)
+                return farm.await_run(farm.jobs.submit(wanted).run.id)
+
+            farm.await_run(farm.submit_backup())
+            ended(RunKind.COPY, to_repository_id=other_id)
+            packs = (tmp_path / "repository" / "packs").rglob("*")
+            os.truncate(next(path for path in packs if path.is_file()), 100)
+            assert ended(RunKind.VERIFY).error_code == "damage_found"
+            alone = ended(RunKind.REPAIR)
+            assert (alone.state, alone.error_code) == ("failed", "damage_found")
+            healed = ended(RunKind.REPAIR, from_repository_id=other_id)
+            assert healed.state == "completed", healed.error_message
+            assert healed.result["fetched_chunks"] > 0
+            assert ended(RunKind.REPAIR).result["whole"] is True
+
+    def test_other_points_than_confirmed_delete_nothing(self, tmp_path: Path) -> None:
+        farm = Farm.create(tmp_path)
+        with farm.worker():
+            points = [str(farm.await_run(farm.submit_backup()).point_id) for _ in range(3)]
+            rule = {"keep_last": 1, "minimum_age_days": 0}
+
+            def pruned(*confirmed: str) -> Run:
+                request = farm.repository_request(
+                    RunKind.PRUNE, rule=rule, confirm_point_ids=list(confirmed)
+                )
+                return farm.await_run(farm.jobs.submit(request).run.id)
+
+            # As many as would go, but not the same.
+            refused = pruned(points[0], points[2])
+            assert (refused.state, refused.error_code) == ("failed", "plan_changed")
+            assert len(farm.open().points()) == 3
+            assert sorted(pruned(*points[:2]).result["deleted"]) == sorted(points[:2])
+        assert [point.id for point in farm.open().points()] == points[2:]
+
     def test_another_number_than_confirmed_deletes_nothing(self, tmp_path: Path) -> None:
         farm = Farm.create(tmp_path)
         with farm.worker():

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from holdfast.api.access import Caller, requires
 from holdfast.api.context import Context
-from holdfast.api.retention import preview_prune
+from holdfast.api.retention import preview_prune, scope_of
 from holdfast.api.runs_shown import run_brief
 from holdfast.api.schemas.repositories import (
     CheckBody,
@@ -17,9 +17,11 @@ from holdfast.api.schemas.repositories import (
     ImmutabilityBody,
     PruneBody,
     PrunePreview,
+    RepairBody,
     VerifyBody,
 )
 from holdfast.api.schemas.runs import RunAccepted
+from holdfast.api.unique_bytes import PointsSeen
 from holdfast.catalog import repositories
 from holdfast.catalog.audit import record
 from holdfast.catalog.looks import immutability_of, record_immutability
@@ -35,6 +37,7 @@ router = APIRouter(prefix="/repositories", tags=["maintenance"])
 RepositoryId = Annotated[str, Path(max_length=100)]
 _MAINTAIN = [requires(Permission.REPOSITORY_MAINTAIN, everywhere=True)]
 _MANAGE = [requires(Permission.REPOSITORY_MANAGE, everywhere=True)]
+_MEASURE_S = 5.0
 _PRUNE = [requires(Permission.BACKUP_DELETE, everywhere=True)]
 
 
@@ -102,33 +105,40 @@ def preview_prune_repository(
     repository_id: RepositoryId, body: PruneBody, context: Context
 ) -> PrunePreview:
     """What the rule would keep and delete, and why, and how much space would go."""
+    scope = scope_of(body)
     with context.database.reading() as session:
         row = repositories.find_repository(session, repository_id)
+        session.expunge(row)
         runs: dict[str, str] = {}
         query = select(RestorePoint.id, RestorePoint.run_id).where(
             RestorePoint.repository_id == repository_id
         )
         for point_id, run_id in session.execute(query):
             runs[point_id] = run_id
-    return preview_prune(context.repositories.get(row), body.rule, runs)
+    seen = PointsSeen(count=len(runs), newest_id=max(runs, default=""))
+    unique = context.unique.of(row, seen, wait_s=_MEASURE_S)
+    return preview_prune(context.repositories.get(row), scope, runs, unique)
 
 
 @router.post("/{repository_id}/prune", status_code=202, dependencies=_PRUNE)
 def prune_repository(
     repository_id: RepositoryId, body: PruneBody, context: Context, caller: Caller
 ) -> RunAccepted:
-    """Delete by the rule what the preview showed. `confirm_points` is the number it showed: if
-    another number would go by now, nothing is deleted."""
+    """Delete by the rule what the preview showed: the points of `confirm_point_ids`, or as many as
+    `confirm_points` says. If others would go by now, nothing is deleted."""
     if body.dry_run:
         problem = "dry_run is set: ask prune/preview for what would go, or send dry_run false"
         raise InvalidInput(what="prune", problem=problem)
-    if body.confirm_points is None:
-        problem = "confirm_points is missing: the number of points that the preview showed"
+    if body.confirm_points is None and body.confirm_point_ids is None:
+        problem = "confirm_point_ids is missing: the points that the preview said would go"
         raise InvalidInput(what="prune", problem=problem)
+    scope_of(body)
+    given = {"vm_name", "confirm_points", "confirm_point_ids"}
     request = {
         "rule": body.rule.model_dump(exclude_none=True),
         "compact": body.compact,
-        "confirm_points": body.confirm_points,
+        "time_zone": body.time_zone,
+        **body.model_dump(include=given, exclude_none=True),
     }
     return _submit(context, caller, RunKind.PRUNE, repository_id, request)
 
@@ -138,6 +148,9 @@ def copy_repository(
     repository_id: RepositoryId, body: CopyBody, context: Context, caller: Caller
 ) -> RunAccepted:
     """Copy restore points to another repository; only what is missing there moves."""
+    if body.to_repository_id == repository_id:
+        problem = "a repository cannot be copied to itself"
+        raise InvalidInput(what="to_repository_id", problem=problem)
     with context.database.reading() as session:
         repositories.find_repository(session, body.to_repository_id)
         points: list[str] | None = None
@@ -155,6 +168,22 @@ def copy_repository(
                 raise InvalidInput(what="backup_ids", problem=problem)
     request = {"to_repository_id": body.to_repository_id, "point_ids": points}
     return _submit(context, caller, RunKind.COPY, repository_id, request)
+
+
+@router.post("/{repository_id}/repair", status_code=202, dependencies=_MAINTAIN)
+def repair_repository(
+    repository_id: RepositoryId, body: RepairBody, context: Context, caller: Caller
+) -> RunAccepted:
+    """Save what can still be read of damaged packs, and take what is lost from a copy of the same
+    points. Nothing is dropped; what stays lost fails the run and is in its log."""
+    if body.from_repository_id is not None:
+        if body.from_repository_id == repository_id:
+            problem = "a repository cannot be repaired from itself"
+            raise InvalidInput(what="from_repository_id", problem=problem)
+        with context.database.reading() as session:
+            repositories.find_repository(session, body.from_repository_id)
+    request = body.model_dump(exclude_none=True)
+    return _submit(context, caller, RunKind.REPAIR, repository_id, request)
 
 
 def _submit(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta, tzinfo
+from datetime import timedelta
 from typing import Annotated, Literal, cast
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Query
 
@@ -14,7 +13,7 @@ from holdfast.api.runs_shown import run_brief
 from holdfast.api.runtime_settings import runtime_settings
 from holdfast.api.schemas.system import DayActivity, Overview, StorageTrendPoint, UnprotectedVm
 from holdfast.catalog import inventory, overview
-from holdfast.core.errors import InvalidInput
+from holdfast.core.time_zones import time_zone_of
 from holdfast.policy.access import Permission
 
 router = APIRouter(prefix="/overview", tags=["overview"])
@@ -29,7 +28,7 @@ def get_overview(
         str, Query(max_length=64, description="Where days begin, as Europe/Berlin.")
     ] = "UTC",
 ) -> Overview:
-    zone = _zone(time_zone)
+    zone = time_zone_of(time_zone, what="time_zone")
     now = context.clock.now()
     scope = caller.scope(Permission.VIEW)
     with context.database.reading() as session:
@@ -98,11 +97,4 @@ def get_overview(
 
 
 def _ratio(used: int | None, logical: int | None) -> float | None:
-    return round(logical / used, 2) if used and logical is not None else None
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return UTC if name == "UTC" else ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput(what="time_zone", problem=f"{name!r} is no time zone") from error
+    return round(logical / used, 2) if used and logical else None

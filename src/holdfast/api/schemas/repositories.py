@@ -65,7 +65,7 @@ class RepositoryInfo(Output):
     used_bytes: int | None
     logical_bytes: int | None
     dedup_ratio: float | None
-    """Logical bytes divided by used bytes; null until measured."""
+    """Logical bytes divided by used bytes; null until measured, and without a backup."""
     backup_count: int
     vm_count: int
     measured_at: Time | None
@@ -188,10 +188,15 @@ class PruneBody(Input):
     dry_run: bool = True
     compact: bool = True
     """Give the space back afterwards."""
+    vm_name: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Only the VMs whose newest point has this name."""
+    time_zone: Annotated[str, Field(min_length=1, max_length=100)] = "UTC"
+    """Where hours, days and weeks begin, such as Europe/Berlin."""
     confirm_points: Annotated[int, Field(ge=0)] | None = None
     """The number of points that the preview showed; another number now stops the run."""
-    allow_last: bool = False
-    """Also delete the last good point of a VM."""
+    confirm_point_ids: Annotated[list[Id], Field(max_length=10_000)] | None = None
+    """The points that the preview said would go: others now stop the run. Stricter than their
+    number, and instead of it."""
 
 
 class PruneDecision(Output):
@@ -201,6 +206,13 @@ class PruneDecision(Output):
     captured_at: Time
     keep: bool
     reasons: list[str]
+    size_bytes: int
+    stored_bytes: int
+    """What it added when it was taken; later points may need some of that."""
+    unique_bytes: int | None
+    """What it alone holds: freed if it went and no other. Null until measured."""
+    immutable_until: Time | None
+    """The storage lets nobody delete it before."""
 
 
 class PrunePreview(Output):
@@ -208,8 +220,51 @@ class PrunePreview(Output):
     keep_count: int
     delete_count: int
     reclaim_bytes: int | None
+    """What only the points that would go hold, together: more than each of them alone holds."""
     warnings: list[str]
     """What would make the run stop and ask."""
+
+
+class RepairBody(Input):
+    from_repository_id: Id | None = None
+    """A repository with copies of the same points: what is lost here is taken from there."""
+
+
+class KeySlotInfo(Output):
+    """One way to open a repository."""
+
+    id: str
+    kind: Literal["passphrase", "recovery", "unreadable"]
+    created_at: Time | None
+    """By the clock of the machine that made it."""
+    opens_service: bool
+    """The secret that the service keeps opens this slot: it cannot be removed here."""
+
+
+class KeySlotList(Output):
+    repository_id: str
+    slots: list[KeySlotInfo]
+    total: int
+
+
+class RecoveryKit(Output):
+    slot_id: str
+    recovery_kit: str
+    """Shown once: keep it away from the server."""
+
+
+class PassphraseBody(Input):
+    current_passphrase: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+    """One that opens the repository today, or a recovery key: what it opens is replaced."""
+    new_passphrase: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
+
+
+class PassphraseChanged(Output):
+    added: str
+    removed: list[str]
+    still_locked: list[str]
+    """Slots of the old passphrase that an immutable storage does not give up yet: it still opens
+    the repository until they are removed after their lock has ended."""
 
 
 class CopyBody(Input):

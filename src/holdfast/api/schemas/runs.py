@@ -17,6 +17,7 @@ RunKindName = Literal[
     "compact",
     "copy",
     "lock",
+    "repair",
     "delete_point",
     "discover",
 ]

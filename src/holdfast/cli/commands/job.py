@@ -138,6 +138,7 @@ def _maintenance(what: str, words: str) -> None:
 _maintenance("check", "Check that every restore point of a repository is complete.")
 _maintenance("verify", "Read every byte of a repository again and prove it.")
 _maintenance("compact", "Give back the space of deleted points of a repository.")
+_maintenance("repair", "Save what damage has left of a repository.")
 _maintenance("lock", "Renew the locks of an immutable repository; a service does so every day.")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, timedelta, tzinfo
+from datetime import timedelta
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -16,6 +15,7 @@ from holdfast.cli.runtime import command
 from holdfast.cli.screen import ProgressBar, table
 from holdfast.core.clock import format_time
 from holdfast.core.errors import InvalidInput
+from holdfast.core.time_zones import time_zone_of
 from holdfast.core.units import format_bytes
 from holdfast.policy import RetentionRules
 from holdfast.repository import check_tag
@@ -106,7 +106,9 @@ def prune(
         if rules.is_empty:
             problem = "no rule given: say what to keep, as in --keep-last 7 --keep-monthly 12"
             raise InvalidInput(what="prune", problem=problem)
-        scope = PruneScope(rules=rules, time_zone=_zone(time_zone), vm_name=name)
+        scope = PruneScope(
+            rules=rules, time_zone=time_zone_of(time_zone, what="--time-zone"), vm_name=name
+        )
         opened = opening.open_repository(repository, passphrase_file, runtime.settings)
         with ProgressBar(runtime.screen) as progress:
             plan = plan_prune(opened, scope, cancel=runtime.cancel, progress=progress)
@@ -171,16 +173,6 @@ def _span(option: str, text: str) -> timedelta:
         problem = f"{text!r} is not a time: write it as 36h, 30d, 8w, 1y or 1d12h"
         raise InvalidInput(what=option, problem=problem)
     return timedelta(hours=sum(int(count) * _HOURS[unit] for count, unit in parts))
-
-
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC  # also where no time zones are installed
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        problem = f"there is no time zone {name!r}; they are named as Europe/Berlin"
-        raise InvalidInput(what="--time-zone", problem=problem) from error
 
 
 def _document(plan: PrunePlan, report: PruneReport, *, dry_run: bool) -> dict[str, Any]:

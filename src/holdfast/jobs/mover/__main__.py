@@ -34,6 +34,7 @@ _KINDS = {
     RunKind.DELETE_POINT: ("maintenance", "delete_point"),
     RunKind.LOCK: ("locks", "renew_locks"),
     RunKind.COPY: ("copy", "copy"),
+    RunKind.REPAIR: ("repair", "repair"),
 }
 """Module and function of each; imported when it is its turn, for that takes a while."""
 

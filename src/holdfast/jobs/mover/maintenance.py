@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from holdfast.core.errors import InvalidInput
+from holdfast.core.time_zones import time_zone_of
 from holdfast.jobs.errors import DamageFound, PlanChanged
 from holdfast.jobs.mover.events import Outcome
 from holdfast.jobs.mover.task import Task
@@ -16,7 +16,13 @@ from holdfast.policy import RetentionRules
 from holdfast.repository.check import check_repository
 from holdfast.repository.compact import CompactOptions, run_compact
 from holdfast.repository.errors import PointNotFound
-from holdfast.repository.prune import DEFAULT_MAXIMUM_DELETE, PruneScope, plan_prune, run_prune
+from holdfast.repository.prune import (
+    DEFAULT_MAXIMUM_DELETE,
+    PrunePlan,
+    PruneScope,
+    plan_prune,
+    run_prune,
+)
 from holdfast.repository.repository import Repository
 from holdfast.repository.verify import VerifyOptions, verify_repository
 
@@ -71,24 +77,22 @@ def verify(task: Task) -> Outcome:
 
 
 def prune(task: Task) -> Outcome:
-    """Apply a rule. `confirm_points` is what the preview said would go: another number now, and
-    nothing is deleted. A second attempt goes on with what is left of the first."""
+    """Apply a rule. `confirm_point_ids` is what the preview said would go, `confirm_points` their
+    number: others now, and nothing is deleted. A second attempt goes on with what is left of the
+    first."""
     request = task.request
     repository = task.open_repository()
     scope = PruneScope(
         rules=retention_rules(request.get("rule") or {}),
-        time_zone=UTC if not request.get("time_zone") else ZoneInfo(str(request["time_zone"])),
+        time_zone=time_zone_of(str(request.get("time_zone") or "UTC"), what="time_zone"),
         vm_name=request.get("vm_name"),
     )
     plan = plan_prune(repository, scope, cancel=task.cancel, progress=task.reporter)
-    going, confirmed = len(plan.going), request.get("confirm_points")
-    has_changed = going > int(confirmed or 0) if task.is_resumed else going != confirmed
-    if confirmed is not None and has_changed:
-        raise PlanChanged(confirmed=int(confirmed), points=going)
+    confirmed = _require_confirmed(task, plan)
     report = run_prune(
         repository,
         plan,
-        maximum_delete=DEFAULT_MAXIMUM_DELETE if confirmed is None else int(confirmed),
+        maximum_delete=DEFAULT_MAXIMUM_DELETE if confirmed is None else confirmed,
         cancel=task.cancel,
         progress=task.reporter,
     )
@@ -100,6 +104,25 @@ def prune(task: Task) -> Outcome:
     if request.get("compact", False) and report.deleted:
         result["compact"] = _compact(task, repository)
     return Outcome(result=result)
+
+
+def _require_confirmed(task: Task, plan: PrunePlan) -> int | None:
+    """How many points were confirmed; None when nothing had to be. Raises PlanChanged when others
+    would go now, or points that were not confirmed in a later attempt."""
+    going = {planned.point.id for planned in plan.going}
+    ids, number = task.request.get("confirm_point_ids"), task.request.get("confirm_points")
+    if ids is not None:
+        confirmed = {str(point_id) for point_id in ids}
+        others = going - confirmed if task.is_resumed else going ^ confirmed
+        if others:
+            raise PlanChanged(confirmed=len(confirmed), points=len(going), others=len(others))
+        return len(confirmed)
+    if number is None:
+        return None
+    surplus = len(going) - int(number)
+    if surplus > 0 or (surplus and not task.is_resumed):
+        raise PlanChanged(confirmed=int(number), points=len(going), others=abs(surplus))
+    return int(number)
 
 
 def compact(task: Task) -> Outcome:

@@ -26,7 +26,7 @@ class Order:
     request: Mapping[str, Any]
     repository: RepositoryAccess | None = None
     other_repository: RepositoryAccess | None = None
-    """Where a copy goes."""
+    """Where a copy goes, or what a repair takes from."""
     platform: PlatformAddress | None = None
     platform_vm_id: str = ""
     scratch_root: str = ""

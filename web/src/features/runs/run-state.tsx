@@ -35,6 +35,7 @@ const KIND_WORDS: Record<RunBrief["kind"], string> = {
   compact: "Compact",
   copy: "Copy",
   lock: "Renewal of locks",
+  repair: "Repair",
   delete_point: "Delete restore point",
   discover: "Discover",
 };
