@@ -70,7 +70,11 @@ class LeaseRecord:
         here = _this_process()
         if self.boot_id != here["boot_id"] or not self.boot_id:
             return False
-        return _start_time(self.pid) != self.pid_started
+        started = _start_time(self.pid)
+        if started is None:
+            # Ended, or hidden from this process (`hidepid`, `ProtectProc=`).
+            return not _exists(self.pid)
+        return started != self.pid_started
 
 
 class Lease:
@@ -294,7 +298,7 @@ def _this_process() -> dict[str, Any]:
         "host": socket.gethostname(),
         "boot_id": _boot_id(),
         "pid": os.getpid(),
-        "pid_started": _start_time(os.getpid()),
+        "pid_started": _start_time(os.getpid()) or "",
     }
 
 
@@ -307,11 +311,23 @@ def _boot_id() -> str:
         return ""
 
 
-def _start_time(pid: int) -> str:
-    """Field 22 of /proc/PID/stat (proc(5)); empty when there is no such process."""
+def _start_time(pid: int) -> str | None:
+    """Field 22 of /proc/PID/stat (proc(5)); empty for a process that has ended and is still listed,
+    None when nothing is shown of it."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return ""
+        return None
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process, shown or not (kill(2) with signal 0)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
