@@ -428,6 +428,45 @@ def test_leftovers_are_removed_and_nothing_else(folder: LocalStore) -> None:
     assert folder.get(KEY) == b"x"
 
 
+def test_leftovers_are_not_sought_in_folders_of_others(folder: LocalStore) -> None:
+    """A snapshot cannot be written to, and `lost+found` not be read."""
+    folder.put_new(KEY, [b"x"])
+    for name in (".snapshot", "lost+found"):
+        foreign = Path(folder.location) / name / "packs"
+        foreign.mkdir(parents=True)
+        (foreign / f"{TEMPORARY_PREFIX}old").write_bytes(b"half")
+    assert folder.remove_leftovers(older_than_s=-1) == 0
+    assert len(list(Path(folder.location).rglob(f"{TEMPORARY_PREFIX}*"))) == 2
+
+
+@pytest.mark.parametrize("code", [errno.EEXIST, errno.EIO])
+def test_a_link_whose_answer_was_lost_is_made_all_the_same(
+    folder: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """NFS repeats a request that it got no answer to; the server then finds the name taken."""
+    link = os.link
+
+    def answer_lost(*args: object, **kwargs: object) -> None:
+        link(*args, **kwargs)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", answer_lost)
+    folder.put_new(KEY, [b"data"])
+    assert folder.get(KEY) == b"data"
+    assert not list(Path(folder.location).rglob(f"{TEMPORARY_PREFIX}*"))
+    with pytest.raises(ObjectExists):
+        folder.put_new(KEY, [b"data"])
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_is_named_so(
+    folder: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(os, "link", _FailingCall(os.link, 1, code))
+    with pytest.raises(StoreUnavailable, match="hard links"):
+        folder.put_new(KEY, [b"data"])
+
+
 def test_a_put_leaves_no_temporary_file(folder: LocalStore) -> None:
     folder.put_new(KEY, [b"x"])
     with pytest.raises(ObjectExists):

@@ -27,6 +27,7 @@ from holdfast.repository.errors import (
     PruneTooLarge,
 )
 from holdfast.repository.locking import still_locked
+from holdfast.repository.losses import find_losses
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree
 from holdfast.repository.mark import bytes_of_only
 from holdfast.repository.repository import Repository, RestorePoint
@@ -88,7 +89,7 @@ def plan_prune(
 ) -> PrunePlan:
     """Changes nothing. Raises ClockSkew, InvalidInput for a VM that has no points, and what
     listing, reading and marking raise."""
-    points = _decide(repository, scope)
+    points = _decide(repository, scope, cancel, progress)
     going = frozenset(planned.point.id for planned in points if not planned.decision.keep)
     freed = 0
     if going:
@@ -115,7 +116,7 @@ def run_prune(
     if not going:
         return PruneReport()
     with repository.begin_maintenance() as maintenance:
-        fresh = {item.point.id: item for item in _decide(repository, plan.scope)}
+        fresh = {item.point.id: item for item in _decide(repository, plan.scope, cancel, progress)}
         return _Prune(repository, maintenance, fresh, cancel, progress).run(going)
 
 
@@ -177,7 +178,9 @@ class _Prune:
             raise LastGoodPoint(point=planned.point.id, vm=name) from error
 
 
-def _decide(repository: Repository, scope: PruneScope) -> Sequence[PlannedPoint]:
+def _decide(
+    repository: Repository, scope: PruneScope, cancel: CancelToken, progress: ProgressSink
+) -> Sequence[PlannedPoint]:
     store = repository.store
     require_clocks_agree(store, repository.clock)
     # Before the manifests are read: a point that appears in between is left out, and no point goes
@@ -193,6 +196,7 @@ def _decide(repository: Repository, scope: PruneScope) -> Sequence[PlannedPoint]
         raise damaged[0]
     if scope.vm_name is not None:
         points = _of_vm(points, scope.vm_name)
+    points = _with_damage(repository, points, cancel, progress)
     # After the listing, so that nothing was stored later than now.
     now = store.now()
     facts = [_facts(point, stored[point_key(point.id)]) for point in points]
@@ -208,6 +212,25 @@ def _decide(repository: Repository, scope: PruneScope) -> Sequence[PlannedPoint]
             locked_until=locked.get(point_key(point.id)),
         )
         for point, fact, decision in zip(points, facts, decisions, strict=True)
+    ]
+
+
+def _with_damage(
+    repository: Repository,
+    points: Sequence[RestorePoint],
+    cancel: CancelToken,
+    progress: ProgressSink,
+) -> Sequence[RestorePoint]:
+    """Those that verify found damaged are in doubt: no sound one goes for their sake."""
+    damaged = repository.proofs.damaged()
+    if not damaged:
+        return points
+    losses = find_losses(repository, damaged, cancel=cancel, progress=progress)
+    lost = {loss.point_id for loss in losses if not loss.is_readable}
+    doubt = "verify found damage, and part of it cannot be read"
+    return [
+        replace(point, suspect=point.suspect or doubt) if point.id in lost else point
+        for point in points
     ]
 
 

@@ -30,6 +30,7 @@ from holdfast.repository.errors import (
     StoreUnavailable,
 )
 from holdfast.repository.prune import PrunePlan, PruneReport, PruneScope, plan_prune, run_prune
+from holdfast.repository.verify import VerifyOptions, verify_repository
 from tests.support.engine import CREDENTIAL
 from tests.support.memory_store import FaultyStore, MemoryStore
 
@@ -428,3 +429,50 @@ def test_missing_data_of_what_would_stay_stops_it(place: Place) -> None:
     with pytest.raises((ChunkMissing, ObjectMissing)):
         place.plan()
     assert len(list(place.memory.list("points/"))) == len(made)
+
+
+def _damage_newest_pack(place: Place) -> None:
+    """Rot in the newest pack, found by a verify run."""
+    newest = max(place.memory.list("packs/"), key=lambda info: info.modified)
+    rotten = bytearray(place.memory.get(newest.key))
+    rotten[200] ^= 1
+    place.memory.replace(newest.key, bytes(rotten))
+    verify_repository(
+        place.reopen(), VerifyOptions(), cancel=CancelToken(), progress=SilentProgress()
+    )
+
+
+def test_a_point_that_verify_found_damaged_is_not_the_last_good_one(place: Place) -> None:
+    made = place.daily(3)
+    _damage_newest_pack(place)
+    place.repository = place.reopen()
+    plan = place.plan()
+    assert going(plan) == [made[0]]
+    reasons = {item.point.id: "; ".join(item.decision.reasons) for item in plan.points}
+    assert reasons[made[1]].startswith("newest of the VM that is not in doubt")
+    assert place.run(plan).deleted == [made[0]]
+
+
+def test_damage_that_verify_finds_after_the_plan_spares_the_last_good_one(place: Place) -> None:
+    made = place.daily(3)
+    plan = place.plan()
+    assert going(plan) == made[:2]
+    _damage_newest_pack(place)
+    report = place.run(plan)
+    assert (report.deleted, list(report.spared)) == ([made[0]], [made[1]])
+
+
+def test_a_point_of_a_damaged_pack_that_is_whole_all_the_same_is_good(place: Place) -> None:
+    """Only a chunk of the point that goes is hit."""
+    old = place.back_up([1, 2])
+    place.memory.advance(DAY_S)
+    place.back_up([3, 4])
+    pack = min(place.memory.list("packs/"), key=lambda info: info.modified)
+    rotten = bytearray(place.memory.get(pack.key))
+    rotten[200] ^= 1
+    place.memory.replace(pack.key, bytes(rotten))
+    verify_repository(
+        place.reopen(), VerifyOptions(), cancel=CancelToken(), progress=SilentProgress()
+    )
+    place.repository = place.reopen()
+    assert going(place.plan()) == [old]

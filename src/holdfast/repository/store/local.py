@@ -25,13 +25,13 @@ from holdfast.repository.errors import (
     ClockJumped,
     LocksUnsupported,
     ObjectDamaged,
-    ObjectExists,
     ObjectLocked,
     ObjectMissing,
     StoreUnavailable,
 )
 from holdfast.repository.store import file_lock
 from holdfast.repository.store.clock_witness import ClockWitness
+from holdfast.repository.store.final_name import give_name
 from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, check_key, is_key
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -113,7 +113,7 @@ class LocalStore:
                 self._write_temporary(temporary, parts, lock)
                 # A crash here leaves a temporary file that no reader sees.
                 failpoint("local_store.after_temp_fsync")
-                self._link(temporary, final, key)
+                give_name(temporary, final, key=key, location=self.location)
             finally:
                 with suppress(OSError):  # it stays as a leftover that no reader sees
                     temporary.unlink()
@@ -206,7 +206,9 @@ class LocalStore:
         removed = 0
         now = self.now()
         try:
-            for folder, _, names in os.walk(self._root, onerror=_raise):
+            for folder, folders, names in os.walk(self._root, onerror=_raise):
+                # `lost+found`, snapshots of the storage: not ours to read or change.
+                folders[:] = filter(is_key, folders)
                 for name in names:
                     path = Path(folder, name)
                     if not name.startswith(_TEMPORARY):
@@ -310,12 +312,6 @@ class LocalStore:
         else:
             problem = "its file system has no immutable attribute"
         return LocksUnsupported(location=self.location, problem=problem)
-
-    def _link(self, temporary: Path, final: Path, key: str) -> None:
-        try:
-            os.link(temporary, final)
-        except FileExistsError as error:
-            raise ObjectExists(key=key, location=self.location) from error
 
     def _sync_name(self, final: Path) -> None:
         """Make the new name durable, or take it back: the caller is told that it does not exist."""
