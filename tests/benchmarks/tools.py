@@ -136,6 +136,9 @@ class Holdfast:
         at_once = ["--grace-hours", "0", "--max-delete-percent", "100"]
         return both(prune, self.on_repository("compact", *at_once, "--json"))
 
+    def compact(self) -> Command:
+        return self.on_repository("compact", "--json")
+
     def list_points(self) -> Command:
         return self.on_repository("points", "--json")
 
@@ -143,10 +146,14 @@ class Holdfast:
     def output(self) -> Path:
         return self.folder / "output"
 
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
     def command(self, *arguments: str) -> Command:
         environment = {
             "HOLDFAST_PASSPHRASE_FILE": str(self.folder / "secret"),
-            "HOLDFAST_CACHE": str(self.folder / "cache"),
+            "HOLDFAST_CACHE": str(self.cache),
         }
         if self.bucket:
             environment |= self.bucket.environment

@@ -25,7 +25,7 @@ from holdfast.repository.errors import (
     ObjectMissing,
     StoreUnavailable,
 )
-from holdfast.repository.store.store import ObjectLock, ObjectStore
+from holdfast.repository.store.store import ObjectLock, ObjectStore, keys_below
 from tests.support.locks import lockable_folder
 from tests.support.memory_store import FaultyStore, MemoryStore
 from tests.support.oracle import TEMPORARY_PREFIX
@@ -183,6 +183,8 @@ def test_list_is_by_prefix_and_complete(store: ObjectStore) -> None:
     assert _keys(store, "points/") == ["points/one"]
     assert _keys(store, "marks/") == []
     assert len(_keys(store)) == len(names) + 3
+    for prefix in ("packs/", "points/", "marks/", ""):
+        assert sorted(keys_below(store, prefix)) == _keys(store, prefix)
     for info in store.list("packs/"):
         assert info == store.stat(info.key)
 

@@ -58,6 +58,7 @@ _PHASES = {
     "compact.before_delete": ["compact"],
     "compact.after_delete": ["compact"],
     "maintenance.between_indexes": ["compact"],
+    "bundles.between": ["compact"],
     "verify.after_record": ["verify"],
     "repair.before_index": ["repair"],
     "repair.after_index": ["repair"],

@@ -31,6 +31,7 @@ from holdfast.repository.errors import (
     WrongPassphrase,
 )
 from holdfast.repository.format.pack import HEADER_BYTES, pack_name
+from holdfast.repository.format.point import encode_manifest
 from holdfast.repository.format.recovery_kit import parse_recovery_key
 from tests.support.fake_driver import FakeDriver, FakeVm
 
@@ -50,6 +51,8 @@ class Scene:
     root: Path
     recovery: Credential
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    manifests: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """By id of the point: the content of its manifest."""
     points: dict[str, Content] = field(default_factory=dict[str, Content])
     """By id: the content of its disks and artifacts."""
     needs: dict[str, list[tuple[int, int, str]]] = field(
@@ -115,6 +118,9 @@ def build(root: Path, seed: int) -> Scene:
     for number, point_id in enumerate(scene.points):
         if number != 1:
             repository.mark_suspect([point_id], "in doubt")
+    points = {point.id: encode_manifest(point.manifest) for point in repository.points()}
+    scene.manifests.update(points)
+    repository.manifests.bundles.put(points)
     for path in root.rglob("*"):
         if path.is_file():
             scene.objects[path.relative_to(root).as_posix()] = path.read_bytes()
@@ -421,6 +427,41 @@ def test_points(scene: Scene, foreign: Scene) -> None:
             assert observe(scene).failed == {point_id}
 
 
+def listed(scene: Scene) -> set[str]:
+    """As lists show it: nothing but what was written may be in it."""
+    points = scene.open().points()
+    assert all(encode_manifest(point.manifest) == scene.manifests[point.id] for point in points)
+    return {point.id for point in points}
+
+
+def test_bundles(scene: Scene, foreign: Scene) -> None:
+    """Lists are the same, whatever becomes of a bundle; `check` tells, and no point is lost."""
+    (key,) = scene.keys("bundles/")
+    data = scene.objects[key]
+    cases = [
+        *(altered for _, altered in flips(data, 8, SAMPLE)),
+        *reshaped(data),
+        *others(scene, foreign, key),
+    ]
+    for number, altered in enumerate([*cases, None]):
+        with scene.with_objects({key: altered}):
+            assert listed(scene) == scene.points.keys()
+            if number % 10 == 0 and altered is not None:
+                assert not observe(scene).failed
+                assert problems(scene) == {key: set()}
+    assert len(cases) > 300
+    for point in scene.keys("points/"):
+        gone = scene.points.keys() - {point.removeprefix("points/")}
+        with scene.with_objects({point: None}):
+            assert listed(scene) == gone, "a bundle made a deleted point visible"
+        there = {point: scene.objects[point], f"points/{NEW_ID}": scene.objects[point]}
+        with scene.with_objects(there):
+            assert listed(scene) == scene.points.keys()
+    foreign_ones = {other: foreign.objects[other] for other in foreign.keys("bundles/")}
+    with scene.with_objects(foreign_ones):
+        assert listed(scene) == scene.points.keys()
+
+
 def test_point_replayed_under_another_name(scene: Scene) -> None:
     for key in scene.keys("points/"):
         with scene.with_objects({f"points/{NEW_ID}": scene.objects[key]}):
@@ -493,7 +534,7 @@ def _vm_of_lease(scene: Scene, key: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "folder", ["points", "packs", "index", "marks", "keys", "datakeys", "leases", ""]
+    "folder", ["points", "packs", "index", "bundles", "marks", "keys", "datakeys", "leases", ""]
 )
 def test_stray_files_are_in_nobodys_way(scene: Scene, folder: str) -> None:
     """What an operating system or a person drops into a folder is no object."""

@@ -29,7 +29,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import arm
 from holdfast.core.progress import SilentProgress
 from holdfast.policy import RetentionRules
-from holdfast.repository import Credential, LocalStore, Repository
+from holdfast.repository import Credential, LocalStore, Repository, bundling
 from holdfast.repository.compact import CompactOptions, run_compact
 from holdfast.repository.copy import copy_points
 from holdfast.repository.errors import NotARepository
@@ -120,6 +120,7 @@ def _live(folder: Path, specification: str, armed_phase: str) -> None:
     plan = plan_prune(engine.repository, scope, cancel=CancelToken(), progress=SilentProgress())
     run_prune(engine.repository, plan, cancel=CancelToken(), progress=SilentProgress())
     begin("compact")
+    bundling.FEW = 0  # a bundle also of one point
     options = CompactOptions(grace=timedelta(), maximum_delete_share=1.0)
     run_compact(engine.repository, options, cancel=CancelToken(), progress=SilentProgress())
     begin("verify")

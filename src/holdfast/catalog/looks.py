@@ -77,7 +77,8 @@ def known_locks(session: Session, repository_id: str, now: datetime) -> set[str]
 def look_at(repository: Repository, *, known: Collection[str] = ()) -> Look:
     """`known`: points whose locks are on record. Raises what reading a repository raises."""
     damage: list[HoldfastError] = []
-    points = repository.points(damage.append)
+    # A bundle would hide damage to a manifest; of a folder all are read in a moment.
+    points = repository.points(damage.append, from_store=not repository.is_distant)
     damaged = {
         error.key.removeprefix("points/"): error.problem
         for error in damage

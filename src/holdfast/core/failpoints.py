@@ -46,6 +46,7 @@ FAILPOINTS: frozenset[str] = frozenset(
         "compact.before_delete",
         "compact.after_delete",
         "maintenance.between_indexes",
+        "bundles.between",
         "verify.after_record",
         "keys.between_slots",
         "data_keys.before_put",

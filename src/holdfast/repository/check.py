@@ -15,6 +15,7 @@ from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import HoldfastError
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import MIB
+from holdfast.repository.bundles import bundle_problems
 from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.index import PackTable, decode_index
 from holdfast.repository.format.pack import ID_BYTES, ChunkType, pack_name
@@ -101,6 +102,8 @@ class _Check:
             for bad in keys.result():
                 self._add(bad.key, bad.problem)
             manifests = points.result()
+            for key, problem in bundle_problems(self._repository.manifests.bundles, manifests):
+                self._add(key, problem)
             maps = pool.submit(self._is_all_there, manifests, self._index.view())
             try:
                 self._check_packs(indexed)

@@ -15,6 +15,7 @@ that disagree, or more to delete than a fifth of the packs.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from queue import SimpleQueue
@@ -24,9 +25,11 @@ from numpy.typing import NDArray
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.clock import format_time
+from holdfast.core.errors import OutOfSpace
 from holdfast.core.failpoints import failpoint
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import format_bytes
+from holdfast.repository.bundling import bundle_points
 from holdfast.repository.errors import (
     ChunkCorruptedInMemory,
     ChunkMissing,
@@ -77,6 +80,8 @@ class CompactReport:
     deleted_bytes: int = 0
     locked_packs: int = 0
     """Not needed, or mostly, and immutable yet."""
+    bundled_points: int = 0
+    """Whose manifests were put into new bundles."""
     waiting: list[str] = field(default_factory=list[str])
     """Why tombstones were not acted on yet."""
 
@@ -128,7 +133,15 @@ class _Compact:
         self._delete_expired()
         if self._find_garbage() and not self._options.grace and not self._options.dry_run:
             self._delete_expired()
+        if not self._options.dry_run:
+            self._report.bundled_points = self._bundle()
         return self._report
+
+    def _bundle(self) -> int:
+        """Last, when there is most room. A cache is worth no reserve."""
+        with suppress(OutOfSpace):
+            return bundle_points(self._repository.manifests, confirm=self._maintenance.confirm)
+        return 0
 
     # -- phase 1 --------------------------------------------------------------------------------
 

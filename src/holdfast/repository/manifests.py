@@ -5,15 +5,16 @@ Knows nothing of what became known of a point since its commit. Enter at `Manife
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from holdfast.repository.bundles import Bundles, decoded
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.point import Manifest, decode_manifest
-from holdfast.repository.reading import gather
+from holdfast.repository.reading import gather, side_by_side
 from holdfast.repository.session import point_key
 from holdfast.repository.store.cached import CachedStore
-from holdfast.repository.store.store import ObjectInfo, ObjectStore
+from holdfast.repository.store.store import ObjectInfo, ObjectStore, RelistingStore, keys_below
 
 _FOLDER = "points/"
 Found = Manifest | ObjectDamaged | ObjectMissing
@@ -26,6 +27,11 @@ class Manifests:
         self._store = store
         self._sealer = sealer
         self._repository_id = repository_id
+        self.bundles = Bundles(store, sealer)
+
+    def ids(self) -> list[str]:
+        """Of every point there is, in no order."""
+        return [key.removeprefix(_FOLDER) for key in keys_below(self._store, _FOLDER)]
 
     def read(self, point_id: str) -> Manifest:
         """From the storage itself. Raises ObjectMissing, ObjectDamaged."""
@@ -37,23 +43,63 @@ class Manifests:
         for key, stored in zip(keys, gather(self._fetch, keys), strict=True):
             yield self._opened(key, stored)
 
-    def all(self, *, from_store: bool) -> list[Found]:
-        """Every manifest listed, or why it cannot be read, in no order. Unless `from_store`, a
-        local copy does for one that has the size and time that the copy had: then damage that
-        came later is not seen."""
-        if from_store or not isinstance(self._store, CachedStore):
-            listed = list(self._store.list(_FOLDER))
-            return list(self.read_each(info.key.removeprefix(_FOLDER) for info in listed))
-        return self._with_copies(self._store)
+    def contents(
+        self, point_ids: Collection[str]
+    ) -> Iterator[bytes | ObjectDamaged | ObjectMissing]:
+        """`read_each` of what a manifest is made of, once it is known to be one."""
+        keys = [point_key(point_id) for point_id in point_ids]
+        for key, stored in zip(keys, gather(self._fetch, keys), strict=True):
+            try:
+                if isinstance(stored, bytes):
+                    self._open(key, stored)
+                    stored = self._unsealed(key, stored)
+            except ObjectDamaged as error:
+                stored = error
+            yield stored
 
-    def _with_copies(self, store: CachedStore) -> list[Found]:
+    def all(self, *, from_store: bool) -> list[Found]:
+        """Every manifest listed, or why it cannot be read, in no order. Unless `from_store`, what
+        a bundle or a local copy repeats is taken from there: then damage to the manifest itself
+        that came later is not seen."""
+        if from_store:
+            return list(self.read_each(self.ids()))
+        bundles = self.bundles.read_all()
+        bundled = {point_key(point) for contents in bundles.values() for point in contents}
+        if isinstance(self._store, CachedStore):
+            return self._with_copies(self._store, bundles, bundled)
+        keys, repeated = side_by_side(
+            self._store,
+            lambda: self._listed(bundled),
+            lambda: _decoded(bundles),
+        )
+        found, others = _divided(keys, repeated)
+        return [*found, *self.read_each(key.removeprefix(_FOLDER) for key in others)]
+
+    def _listed(self, known: Collection[str]) -> list[str]:
+        """Keys, told sooner when most are among the `known` ones."""
+        if known and isinstance(self._store, RelistingStore):
+            return [info.key for info in self._store.list_known(_FOLDER, sorted(known))]
+        return list(keys_below(self._store, _FOLDER))
+
+    def _with_copies(
+        self,
+        store: CachedStore,
+        bundles: Mapping[str, Mapping[str, bytes]],
+        bundled: Collection[str],
+    ) -> list[Found]:
         file = store.kept_objects(f"points-{self._repository_id}")
         kept = file.read()
-        listed = list(store.list_known(_FOLDER, [info.key for info in kept]))
-        found: list[Found] = []
+        known = sorted({*bundled, *(info.key for info in kept)})
+        infos, repeated = side_by_side(
+            store,
+            lambda: {info.key: info for info in store.list_known(_FOLDER, known)},
+            lambda: _decoded(bundles),
+        )
+        found, others = _divided(infos, repeated)
         sealed: dict[ObjectInfo, bytes] = {}
         absent: list[ObjectInfo] = []
-        for info in listed:
+        for key in others:
+            info = infos[key]
             copy = kept.get(info)
             try:
                 if copy is not None:
@@ -88,8 +134,34 @@ class Manifests:
             return error
 
     def _open(self, key: str, stored: bytes) -> Manifest:
-        plain = self._sealer.open(Kind.POINT, key, stored, key=key)
-        manifest = decode_manifest(plain, key=key)
+        manifest = decode_manifest(self._unsealed(key, stored), key=key)
         if point_key(manifest.id) != key:
             raise ObjectDamaged(key=key, problem="it is the manifest of another point")
         return manifest
+
+    def _unsealed(self, key: str, stored: bytes) -> bytes:
+        return self._sealer.open(Kind.POINT, key, stored, key=key)
+
+
+def _decoded(bundles: Mapping[str, Mapping[str, bytes]]) -> dict[str, Manifest]:
+    """What the bundles repeat, by the object keys of the points."""
+    return {
+        point_key(point): manifest
+        for contents in bundles.values()
+        for point, manifest in decoded(contents).items()
+    }
+
+
+def _divided(
+    keys: Iterable[str], repeated: Mapping[str, Manifest]
+) -> tuple[list[Found], list[str]]:
+    """The manifests of those keys that are repeated somewhere, and the other keys."""
+    found: list[Found] = []
+    others: list[str] = []
+    for key in keys:
+        manifest = repeated.get(key)
+        if manifest is None:
+            others.append(key)
+        else:
+            found.append(manifest)
+    return found, others

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Self, cast
 
 from blake3 import blake3
@@ -226,8 +228,8 @@ class Repository:
         """Every point whose manifest can be read, oldest first; `on_damage` hears of the others,
         which must keep no VM from being backed up and no other point from being restored.
 
-        A distant repository's manifests may come from a local cache. `from_store` reads every one
-        from the storage itself: for who deletes one point because another is there.
+        Manifests may come from bundles, and those of a distant repository from a local cache.
+        `from_store` reads every one itself: for who deletes one point because another is there.
         """
         return all_points(
             self.manifests,
@@ -239,15 +241,15 @@ class Repository:
 
     def point_ids(self) -> list[str]:
         """Ids only, without reading the manifests."""
-        return sorted(info.key.removeprefix("points/") for info in self._store.list("points/"))
+        return sorted(self.manifests.ids())
 
     def point(self, id_or_prefix: str) -> RestorePoint:
         """The point with that id, a unique beginning of it, or `latest`.
 
         Raises PointNotFound, PointAmbiguous.
         """
-        if id_or_prefix == "latest" and (readable := self.points()):
-            return readable[-1]
+        if id_or_prefix == "latest" and (latest := self._latest()):
+            return latest
         found = self.manifest(self.point_id(id_or_prefix))
         return known_point(found, self.marks.suspects(), self.marks.holds())
 
@@ -269,6 +271,13 @@ class Repository:
             if (point.manifest.vm.platform, point.manifest.vm.id) == (platform, vm_id)
         ]
         return mine[-1] if mine else None
+
+    def _latest(self) -> RestorePoint | None:
+        """The newest point whose manifest itself can be read."""
+        for point in reversed(self.points()):
+            with suppress(ObjectDamaged, ObjectMissing):
+                return replace(point, manifest=self.manifest(point.id))
+        return None
 
     def delete_point(self, point_id: str) -> None:
         """Remove one point; no other depends on it. Its space is reclaimed by compact.

@@ -138,8 +138,11 @@ class Rescue:
     """Points whose manifest cannot be read, and why."""
 
     def points(self) -> list[RestorePoint]:
-        """Every point whose manifest can be read, oldest first; the others are `damaged`."""
-        return self.repository.points(lambda error: note(self.damaged, error.message))
+        """Every point whose manifest can be read, oldest first; the others are `damaged`. No
+        bundle is believed: it could repeat a manifest that is damaged."""
+        return self.repository.points(
+            lambda error: note(self.damaged, error.message), from_store=True
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,4 +75,6 @@ def _text(report: CompactReport, dry_run: bool) -> str:
             f" ({report.rewritten_packs} of them {would}rewritten)."
         ),
     ]
+    if report.bundled_points:
+        lines.append(f"{report.bundled_points} points bundled for quick lists.")
     return "\n".join([*lines, *report.waiting])

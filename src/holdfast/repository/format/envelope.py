@@ -39,6 +39,7 @@ class Kind(IntEnum):
     IMMUTABILITY = 13
     LOCKS = 14
     CANARY = 15
+    BUNDLE = 16
 
 
 def owner_of(stored: bytes) -> bytes | None:

@@ -1,7 +1,7 @@
-"""A local copy of what a distant repository need not send twice: its index objects, and by
-`kept_objects` what their reader accepts from a copy.
+"""A local copy of what a distant repository need not send twice: its index objects and bundles, and
+by `kept_objects` what their reader accepts from a copy.
 
-Index objects never change and their names are the hashes of their bytes, so a copy is either right
+Those objects never change and their names are the hashes of their bytes, so a copy is either right
 or thrown away: it is hashed again at every read. Nothing is lost with the folder, and a folder that
 cannot be read or written costs speed only. What it holds is sealed, as in the repository.
 
@@ -23,7 +23,7 @@ from holdfast.repository.store.kept_objects import KeptObjects
 from holdfast.repository.store.passing import PassingStore
 from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore, RelistingStore
 
-_PREFIX = "index/"
+_KEPT = ("index/", "bundles/")
 DEFAULT_LIMIT_BYTES = 2 * GIB
 """Forty-four bytes a chunk: the index of 25 TiB of unique data in chunks of 512 KiB."""
 _KEEP = 0.8
@@ -31,8 +31,8 @@ _KEEP = 0.8
 
 
 class CachedStore(PassingStore):
-    """Another store, with its index objects kept below `cache_root`. Several processes, also of
-    several repositories, may share a root. Thread-safe as the store is."""
+    """Another store, with its index objects and bundles kept below `cache_root`. Several processes,
+    also of several repositories, may share a root. Thread-safe as the store is."""
 
     def __init__(
         self, inner: ObjectStore, cache_root: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES
@@ -44,11 +44,11 @@ class CachedStore(PassingStore):
 
     def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
         self.inner.put_new(key, parts)
-        if key.startswith(_PREFIX):
+        if key.startswith(_KEPT):
             self._keep(key, b"".join(parts))
 
     def get(self, key: str) -> bytes:
-        if not key.startswith(_PREFIX):
+        if not key.startswith(_KEPT):
             return self.inner.get(key)
         kept = self._kept(key)
         if kept is None:
@@ -63,7 +63,7 @@ class CachedStore(PassingStore):
         return inner.list(prefix)
 
     def delete(self, key: str) -> None:
-        if key.startswith(_PREFIX):
+        if key.startswith(_KEPT):
             with suppress(OSError):
                 self._path(key).unlink()
         self.inner.delete(key)
@@ -74,13 +74,13 @@ class CachedStore(PassingStore):
         return KeptObjects(self._folder / name)
 
     def _path(self, key: str) -> Path:
-        return self._folder / key.removeprefix(_PREFIX).replace("/", "-")
+        return self._folder / _name(key)
 
     def _kept(self, key: str) -> bytes | None:
         path = self._path(key)
         try:
             data = path.read_bytes()
-            if _hash(data) != key.removeprefix(_PREFIX):
+            if _hash(data) != _name(key):
                 path.unlink()
                 return None
             os.utime(path)  # the clean-up begins with what was used longest ago
@@ -89,7 +89,7 @@ class CachedStore(PassingStore):
         return data
 
     def _keep(self, key: str, data: bytes) -> None:
-        if _hash(data) != key.removeprefix(_PREFIX) or len(data) > self._limit_bytes * _KEEP:
+        if _hash(data) != _name(key) or len(data) > self._limit_bytes * _KEEP:
             return
         with suppress(OSError):  # a full disk here is no reason to fail
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,6 +113,11 @@ class CachedStore(PassingStore):
                 return
             Path(entry.path).unlink(missing_ok=True)
             total -= status.st_size
+
+
+def _name(key: str) -> str:
+    """The hash of its bytes, unless an object there is none of ours."""
+    return key.partition("/")[2].replace("/", "-")
 
 
 def _hash(data: bytes) -> str:

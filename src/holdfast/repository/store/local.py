@@ -156,6 +156,20 @@ class LocalStore:
         return data
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        for key, entry in self._below(prefix):
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # deleted since: legal
+            except OSError as error:
+                raise self._problem(error) from error
+            yield _info(key, status)
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        for key, _ in self._below(prefix):
+            yield key
+
+    def _below(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         top = self._root
         try:
             self._require_root()
@@ -342,9 +356,9 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
-    def _walk(self, top: str, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object below the folder `top`, whose keys begin with `prefix`. A linked folder is
-        not passed over, for a listing must never be short."""
+    def _walk(self, top: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Every object below the folder `top`, by its key, which begins with `prefix`. A linked
+        folder is not passed over, for a listing must never be short."""
         folders = [(top, prefix)]
         try:
             while folders:
@@ -358,11 +372,7 @@ class LocalStore:
                         if entry.is_dir(follow_symlinks=False):
                             folders.append((entry.path, f"{prefix}{entry.name}/"))
                             continue
-                        try:
-                            status = entry.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue  # deleted since: legal
-                        yield _info(prefix + entry.name, status)
+                        yield prefix + entry.name, entry
         except OSError as error:
             raise self._problem(error) from error
 

@@ -127,6 +127,22 @@ class RelistingStore(Protocol):
         ...
 
 
+@runtime_checkable
+class NamingStore(Protocol):
+    """A store that tells the names of objects sooner than their sizes and times."""
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        """The keys of what `ObjectStore.list` lists, under the same obligations."""
+        ...
+
+
+def keys_below(store: ObjectStore, prefix: str) -> Iterator[str]:
+    """The keys of what the store lists."""
+    if isinstance(store, NamingStore):
+        return store.list_keys(prefix)
+    return (info.key for info in store.list(prefix))
+
+
 def is_key(name: str) -> bool:
     """True for names that the contract allows."""
     return _KEY.fullmatch(name) is not None

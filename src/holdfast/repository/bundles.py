@@ -1,0 +1,117 @@
+"""Bundles: the manifests of many points in few objects, for lists.
+
+They make no point visible and hide none: which points there are, the listing of `points/` says,
+and who deletes or restores one reads its manifest. A bundle that is damaged, foreign or gone costs
+time only. Knows nothing of when they are written. Enter at `Bundles`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+
+from blake3 import blake3
+
+from holdfast.repository.errors import ObjectDamaged, ObjectExists, ObjectLocked, ObjectMissing
+from holdfast.repository.format.bundle import decode_bundle, encode_bundle
+from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.point import Manifest, decode_manifests
+from holdfast.repository.reading import each, is_distant
+from holdfast.repository.store.store import ObjectStore
+
+FOLDER = "bundles/"
+_KEY = re.compile(FOLDER + r"[0-9a-f]{64}")
+_READERS = 8
+"""Bundles read at once from a distant storage: one takes a megabyte or two."""
+_LISTINGS = 3
+
+
+class Bundles:
+    """Those of one repository. Thread-safe."""
+
+    def __init__(self, store: ObjectStore, sealer: Sealer) -> None:
+        self._store = store
+        self._sealer = sealer
+
+    def listed(self) -> list[str]:
+        """Their keys, in no order. What lies there under another name is none."""
+        return [info.key for info in self._store.list(FOLDER) if _KEY.fullmatch(info.key)]
+
+    def read(self, key: str) -> dict[str, bytes]:
+        """The contents of its manifests, by the ids of their points. Raises ObjectDamaged,
+        ObjectMissing."""
+        stored = self._store.get(key)
+        if blake3(stored).hexdigest() != key.removeprefix(FOLDER):
+            raise ObjectDamaged(key=key, problem="its bytes do not hash to its name")
+        return decode_bundle(self._sealer.open(Kind.BUNDLE, "", stored, key=key), key=key)
+
+    def read_all(self) -> dict[str, dict[str, bytes]]:
+        """Every bundle there is by its key; nothing in one that cannot be read."""
+        found: dict[str, dict[str, bytes]] = {}
+        tried: set[str] = set()
+        for _ in range(_LISTINGS):
+            keys = [key for key in self.listed() if key not in tried]
+            tried.update(keys)
+            is_slow = is_distant(self._store) and len(keys) > 1
+            read = each(self._read_or_none, keys, workers=_READERS, is_slow=is_slow)
+            gone = False
+            for key, manifests in zip(keys, read, strict=True):
+                if manifests is None:
+                    gone = True
+                else:
+                    found[key] = manifests
+            if not gone:
+                break
+            # Others were put in place of those that went since the listing.
+        return found
+
+    def put(self, manifests: Mapping[str, bytes]) -> str:
+        """A bundle of these; its key. Durable on return. Raises OutOfSpace, StoreUnavailable."""
+        sealed = self._sealer.seal(Kind.BUNDLE, "", encode_bundle(manifests))
+        key = f"{FOLDER}{blake3(sealed).hexdigest()}"
+        with suppress(ObjectExists):  # named by the hash of its bytes: it is this one
+            self._store.put_new(key, [sealed])
+        return key
+
+    def delete(self, key: str) -> None:
+        """Gone on return, unless somebody locked it."""
+        with suppress(ObjectMissing, ObjectLocked):
+            self._store.delete(key)
+
+    def _read_or_none(self, key: str) -> dict[str, bytes] | None:
+        """Nothing in a damaged one, None when it is gone."""
+        try:
+            return self.read(key)
+        except ObjectDamaged:
+            return {}
+        except ObjectMissing:
+            return None
+
+
+def decoded(contents: Mapping[str, bytes]) -> dict[str, Manifest]:
+    """What a bundle repeats, by the ids of the points. One that is not what its row says is left
+    out: its manifest tells."""
+    manifests = decode_manifests(list(contents.values()))
+    return {
+        point: manifest
+        for point, manifest in zip(contents, manifests, strict=True)
+        if manifest is not None and manifest.id == point
+    }
+
+
+def bundle_problems(bundles: Bundles, manifests: Iterable[Manifest]) -> Iterator[tuple[str, str]]:
+    """`(key, problem)` of each bundle that cannot be read or says something else than these, which
+    were read from the manifests themselves. No point is lost by that."""
+    known = {manifest.id: manifest for manifest in manifests}
+    for key in bundles.listed():
+        try:
+            repeated = decoded(bundles.read(key))
+        except ObjectMissing:
+            continue  # replaced meanwhile
+        except ObjectDamaged as error:
+            yield key, f"{error.problem}; compact puts another in its place"
+            continue
+        wrong = sum(known.get(point, said) != said for point, said in repeated.items())
+        if wrong:
+            yield key, f"it says something else of {wrong} points than their manifests"
