@@ -13,7 +13,7 @@ from obstore.exceptions import GenericError
 
 from holdfast.repository.store import s3_listing
 from holdfast.repository.store.s3_faults import RequestFailed, RetryPolicy
-from holdfast.repository.store.s3_listing import ListedObject, list_all, list_stretches
+from holdfast.repository.store.s3_listing import ListedObject, list_all, list_small, list_stretches
 
 _POLICY = RetryPolicy(patience_s=5.0, first_delay_s=0.0, longest_delay_s=0.0)
 _IMPATIENT = RetryPolicy(patience_s=0.0)
@@ -59,6 +59,21 @@ class _Service:
         )
         return [item["path"] for item in found]
 
+    def list_small_first(self, policy: RetryPolicy = _POLICY, *, top: str = "folder") -> list[str]:
+        """As a bucket does: at once if that proves anything."""
+        small = list_small(self.ask, before="", top_level=lambda: {top} - {""}, page=1000)
+        if small.found is not None:
+            return [item["path"] for item in small.found]
+        found = list_all(
+            self.ask,
+            exists=lambda path: path in self.paths,
+            folder="folder/",
+            top_level=lambda: {top} - {""},
+            policy=policy,
+            shown=small.shown,
+        )
+        return [item["path"] for item in found]
+
 
 def _item(path: str) -> ListedObject:
     return ListedObject(path=path, size=1, last_modified=_NOW)
@@ -75,6 +90,37 @@ def test_every_object_is_listed_once(paths: set[str], faults: list[str]) -> None
     for fault in faults:
         kept += [""] if kept and {fault, kept[-1]} <= {"empty", "short"} else [fault]
     assert _Service(sorted(paths), kept if paths else []).list() == sorted(paths)
+
+
+@pytest.mark.parametrize("second", _FAULTS)
+@pytest.mark.parametrize("first", _FAULTS)
+def test_two_answers_at_once_miss_nothing(first: str, second: str) -> None:
+    if first == second in {"short", "empty"}:
+        return  # believed, as two in a row are
+    paths = ["folder/a", "folder/b", "folder/c"]
+    assert _Service(paths, [first, second]).list_small_first() == paths
+
+
+def test_two_answers_at_once_cost_no_more_than_two() -> None:
+    service = _Service(["folder/a", "folder/b"], [])
+    assert service.list_small_first() == ["folder/a", "folder/b"]
+    assert service.asked == 2
+
+
+def test_what_one_answer_has_shown_is_not_missed_when_all_others_are_empty() -> None:
+    with pytest.raises(RequestFailed):
+        _Service(["folder/a"], ["", *["empty"] * 20]).list_small_first(top="")
+
+
+def test_two_empty_answers_are_not_believed_when_the_top_level_shows_nothing() -> None:
+    service = _Service(["folder/a"], ["empty", "empty"])
+    assert service.list_small_first(top="") == ["folder/a"]
+
+
+@pytest.mark.parametrize("count", [1000, 1001])
+def test_a_full_page_is_not_small(count: int) -> None:
+    service = _Service([f"folder/{number:04}" for number in range(count)], [])
+    assert list_small(service.ask, before="", top_level=None, page=1000).found is None
 
 
 def test_a_listing_costs_one_request_more() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from holdfast.repository.store.s3_faults import RetryPolicy
 from holdfast.repository.store.s3_probe import (
     TEMPORARY_FOLDER,
     probe_bucket,
+    refuses_to_replace,
     require_conditional_put,
 )
 from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, check_key, is_key
@@ -137,17 +139,33 @@ class S3Store:
         return self.locking.attack(key)
 
     def now(self) -> datetime:
-        """By the clock that stamps objects here, in whole seconds as S3 has it."""
+        """By the clock that stamps objects here, in whole seconds as S3 has it. Nobody waits for
+        the probe object to go: one that stays is a leftover that no reader sees."""
         probe = f"{TEMPORARY_FOLDER}clock-{secrets.token_hex(8)}"
         self._bucket.create(probe, [])
         try:
-            return self._bucket.describe(probe).modified
+            return self._stamp(probe)
         except ObjectMissing as error:
             problem = "an object just written is not there"
             raise StoreUnavailable(location=self.location, problem=problem) from error
         finally:
-            with suppress(HoldfastError):  # it stays as a leftover that no reader sees
-                self._discard(probe)
+            threading.Thread(target=self._discard_probe, args=(probe,), name="probe").start()
+
+    def _stamp(self, probe: str) -> datetime:
+        """When the probe object was made. In a process that has written nothing yet its name also
+        serves to prove that nothing is replaced, beside that."""
+        if self._is_fit:
+            return self._bucket.describe(probe).modified
+        with ThreadPoolExecutor(1, thread_name_prefix="probe") as pool:
+            refused = pool.submit(refuses_to_replace, self._bucket, probe)
+            modified = self._bucket.describe(probe).modified
+            # One that does replace is asked again, and said so, before the first write.
+            self._is_fit = self._is_fit or refused.result()
+        return modified
+
+    def _discard_probe(self, probe: str) -> None:
+        with suppress(HoldfastError):
+            self._discard(probe)
 
     def remove_leftovers(self, older_than_s: float) -> int:
         """Remove probe objects of killed processes; returns how many. Never touches objects."""

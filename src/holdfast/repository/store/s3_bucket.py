@@ -15,7 +15,7 @@ Enter at `Bucket`. What a repository may rest on is in `s3`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ from holdfast.repository.store.s3_faults import (
     RetryPolicy,
     request,
 )
-from holdfast.repository.store.s3_listing import ListedObject, list_all, list_stretches
+from holdfast.repository.store.s3_listing import ListedObject, list_all, list_small, list_stretches
 from holdfast.repository.store.store import Buffer, ObjectInfo
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Bucket:
         self._answered = False
         self.keeps_versions = False
         """The service has named a version of an object."""
+        self._sizes: dict[str, int] = {}
+        """Objects in folders when they were last listed, a page at most: says how to ask again."""
         self._lock = threading.Lock()
         self._client(0)  # a setting that obstore refuses is said now
 
@@ -170,9 +172,18 @@ class Bucket:
         def ask(after: str | None) -> Iterable[Sequence[ListedObject]]:
             return _list_pages(client, path, offset=after, chunk_size=_PAGE)
 
-        stretches = list_stretches(ask, [self._where.path(name) for name in sorted(known)])
-        if stretches is not None:
-            for item in stretches:
+        at_once = list_stretches(ask, [self._where.path(name) for name in sorted(known)])
+        shown: Collection[str] = ()
+        if at_once is None and self._sizes.get(folder, 0) < _PAGE:
+            top_level = None if self._sizes.get(folder) else self._shown_at_top
+            try:
+                small = list_small(ask, before=path, top_level=top_level, page=_PAGE)
+            except RequestFailed as failed:
+                raise self._error(failed, folder) from None
+            at_once, shown = small.found, small.shown
+            self._sizes[folder] = len(at_once or ())
+        if at_once is not None:
+            for item in at_once:
                 yield _info(item["path"][start:], item)
             return
         found = list_all(
@@ -181,10 +192,14 @@ class Bucket:
             folder=folder,
             top_level=self._top_level,
             policy=self._policy,
+            shown=shown,
         )
+        count = 0
         try:
             for item in found:
+                count += 1
                 yield _info(item["path"][start:], item)
+            self._sizes[folder] = min(count, _PAGE)
         except RequestFailed as failed:
             raise self._error(failed, folder) from None
 
@@ -206,8 +221,12 @@ class Bucket:
 
     def _top_level(self) -> set[str]:
         """Names of the objects and folders at the top of the store."""
+        return self._ask("", self._shown_at_top)
+
+    def _shown_at_top(self) -> set[str]:
+        """The same, by one attempt."""
         client, path = self._client(0), self._where.path("") or None
-        level = self._ask("", lambda: _list_level(client, path))
+        level = _list_level(client, path)
         paths = [item["path"] for item in level["objects"]] + [*level["common_prefixes"]]
         return {path.rpartition("/")[2] for path in paths}
 

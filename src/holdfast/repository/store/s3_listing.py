@@ -7,17 +7,22 @@ behind it, so that two whole answers agree; a folder is empty when the store's t
 others but not this one, or when several answers in a row say so. Costs one more request a listing,
 in constant memory.
 
+Of a folder that fits into one page the two answers are asked for side by side, and are to be the
+same; of one that seems empty, also the top level. When they prove nothing, the listing begins anew,
+and must not miss what was shown.
+
 A folder of which most keys are known from before is listed in stretches at once, each from one
 known key to another: a stretch is whole when the server has shown something at or behind its end,
 for within one answer nothing is left out. What is known only says where to cut, and may be wrong.
 
-Enter at `list_all` and `list_stretches`.
+Enter at `list_all`, `list_small` and `list_stretches`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import chain, pairwise
@@ -28,6 +33,7 @@ from holdfast.repository.store.s3_faults import (
     Attempts,
     Fault,
     Kind,
+    RequestFailed,
     RetryPolicy,
     fault_of,
 )
@@ -90,9 +96,27 @@ def list_all(
     folder: str,
     top_level: Callable[[], Collection[str]],
     policy: RetryPolicy,
+    shown: Collection[str] = (),
 ) -> Iterator[ListedObject]:
-    """Every object below `folder` once. `exists` is asked when the last one is not shown again,
-    `top_level` (names of objects and folders there) when there was none. Raises RequestFailed."""
+    """Every object below `folder` once. `exists` is asked when the last one is not shown again, and
+    of paths that were `shown` a moment ago and are not now; `top_level` (names of objects and
+    folders there) when there was none. Raises RequestFailed."""
+    missing = set(shown)
+    for item in _list_all(ask, exists=exists, folder=folder, top_level=top_level, policy=policy):
+        missing.discard(item["path"])
+        yield item
+    if any(exists(path) for path in missing):
+        raise RequestFailed(_fault("the listing leaves out what it has shown"), unclear=False)
+
+
+def _list_all(
+    ask: Ask,
+    *,
+    exists: Callable[[str], bool],
+    folder: str,
+    top_level: Callable[[], Collection[str]],
+    policy: RetryPolicy,
+) -> Iterator[ListedObject]:
     order = _Order()
     attempts = Attempts(policy)
     before: str | None = None
@@ -135,6 +159,61 @@ def list_all(
             broken = False
         else:
             attempts.failed(_fault("the listing ends early"))
+
+
+@dataclass(frozen=True, slots=True)
+class SmallListing:
+    """What `list_small` was told."""
+
+    found: list[ListedObject] | None
+    """Everything; None when the answers prove nothing. Then `list_all` tells."""
+    shown: Collection[str]
+    """Paths that some answer showed: `list_all` must not miss one that is there."""
+
+
+def list_small(
+    ask: Ask, *, before: str | None, top_level: Callable[[], Collection[str]] | None, page: int
+) -> SmallListing:
+    """Everything that `ask` shows when it is less than a full page of `page` objects, after one
+    round trip: two answers that agree are what `list_all` waits for one after the other. The second
+    is asked for with a path `before` all others, so that no cache has it for the first. Given
+    `top_level`, it is asked as well, and a folder is empty when that shows something. Raises
+    RequestFailed, for a refusal only."""
+    with ThreadPoolExecutor(2, thread_name_prefix="listing") as pool:
+        again = pool.submit(_one_page, ask, before, page)
+        at_top = pool.submit(_shown, top_level) if top_level else None
+        found, repeated = _one_page(ask, None, page), again.result()
+        is_something_there = bool(found) or bool(at_top and at_top.result())
+    if found is not None and found == repeated and is_something_there:
+        return SmallListing(found, ())
+    return SmallListing(None, {item["path"] for item in (*(found or ()), *(repeated or ()))})
+
+
+def _one_page(ask: Ask, after: str | None, page: int) -> list[ListedObject] | None:
+    """The whole of an answer that has room for more; None for any other, and for none. Raises
+    RequestFailed for a refusal, which another answer would repeat."""
+    order = _Order()
+    found: list[ListedObject] = []
+    try:
+        for items in ask(after):
+            for item in items:
+                order.advance(item["path"])
+                found.append(item)
+            if len(found) >= page:
+                return None
+    except (_Disorder, *S3_ERRORS) as error:
+        fault = _fault_of(error)
+        if fault.kind is Kind.REFUSED:
+            raise RequestFailed(fault, unclear=False) from None
+        return None
+    return found
+
+
+def _shown(top_level: Callable[[], Collection[str]]) -> Collection[str] | None:
+    try:
+        return top_level()
+    except S3_ERRORS:
+        return None
 
 
 def list_stretches(ask: Ask, known: Sequence[str]) -> list[ListedObject] | None:

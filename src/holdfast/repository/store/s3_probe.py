@@ -44,6 +44,18 @@ def require_conditional_put(bucket: Bucket) -> None:
     raise _unfit(bucket, "it replaces an object that it was asked to create only if absent")
 
 
+def refuses_to_replace(bucket: Bucket, name: str) -> bool:
+    """Whether it was seen to refuse to create an empty probe object again. Raises nothing of the
+    service's: who has to know asks `require_conditional_put`."""
+    try:
+        bucket.create(name, [b"second"])
+    except ObjectExists:
+        return True
+    except HoldfastError:
+        return False
+    return False
+
+
 def probe_bucket(bucket: Bucket) -> None:
     """Of writers at the same moment one wins, and what is written and deleted shows at once.
     Raises BucketUnfit, StoreUnavailable."""
