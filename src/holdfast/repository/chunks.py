@@ -25,7 +25,7 @@ from holdfast.repository.format.pack import (
 )
 from holdfast.repository.index import ChunkIndex, ChunkLocation
 from holdfast.repository.packs import Codecs
-from holdfast.repository.reading import each
+from holdfast.repository.reading import at_once, each
 from holdfast.repository.store.store import ObjectStore
 
 FETCH_BYTES = 4 * MIB
@@ -35,6 +35,8 @@ _DISTANT_GAP_BYTES = 512 * KIB
 """On a storage that takes 20 ms to answer and sends 100 MB/s it would be 2 MB."""
 _PAGE_READERS = 12
 """Requests at once for pages of maps from a distant storage, each of `FETCH_BYTES` at most."""
+_PAYLOAD_READERS = 3
+"""The same for chunks that are moved from pack to pack; twice as many answers are held."""
 
 
 class ChunkReader:
@@ -164,15 +166,21 @@ class ChunkReader:
         locations.sort(key=lambda item: (item.pack_hash, item.offset))
         found: dict[bytes, bytes] = {}
         groups = list(_neighbours(locations, self._gap_bytes))
-        is_slow = self._is_distant and len(groups) > 1
-        for pages in each(self._open_group, groups, workers=_PAGE_READERS, is_slow=is_slow):
+        if self._is_distant:
+            opened = at_once(self._open_group, _with_packs(groups), workers=_PAGE_READERS)
+        else:
+            opened = each(self._open_group, groups, workers=_PAGE_READERS)
+        for pages in opened:
             found.update(pages)
         return [
             found[page] if page in found else self.read(page, ChunkType.MAP) for page in page_ids
         ]
 
-    def _open_group(self, group: Sequence[ChunkLocation]) -> dict[bytes, bytes]:
-        """Those of the neighbours that can be read, by id."""
+    def _open_group(self, group: Sequence[ChunkLocation] | bytes) -> dict[bytes, bytes]:
+        """Those of the neighbours that can be read, by id. None of a pack's hash, whose cipher is
+        got ready."""
+        if isinstance(group, bytes):
+            return self._prepare(group)
         opened: dict[bytes, bytes] = {}
         for item, sealed in self._fetch_each(group):
             if sealed is not None:
@@ -185,13 +193,32 @@ class ChunkReader:
     ) -> Iterator[tuple[ChunkLocation, bytes | None]]:
         """What is under each chunk's seal, compressed as it is there; None for one that this place
         cannot give. Its seal says that it was sealed here as this chunk; its content was not
-        hashed. `locations` are in the order they lie in their packs."""
-        for item, sealed in self._fetch_each(locations):
+        hashed. `locations` are in the order they lie in their packs. Of a distant storage more is
+        asked for meanwhile: up to 6 times `FETCH_BYTES` are in memory."""
+        groups = list(_neighbours(locations, self._gap_bytes))
+        if not self._is_distant or len(groups) < 2:
+            for group in groups:
+                yield from self._open_payloads(group)
+            return
+        asked = _with_packs(groups)
+        for opened in at_once(self._open_payloads, asked, workers=_PAYLOAD_READERS):
+            yield from opened
+
+    def _open_payloads(
+        self, group: Sequence[ChunkLocation] | bytes
+    ) -> list[tuple[ChunkLocation, bytes | None]]:
+        """Of neighbours; nothing of a pack's hash, whose cipher is got ready."""
+        if isinstance(group, bytes):
+            self._prepare(group)
+            return []
+        opened: list[tuple[ChunkLocation, bytes | None]] = []
+        for item, sealed in self._fetch_each(group):
             payload: bytes | None = None
             if sealed is not None:
                 with suppress(ObjectMissing, ObjectDamaged, InvalidTag):
                     payload = self._cipher_of(item.pack_hash).open(item.meta, sealed)
-            yield item, payload
+            opened.append((item, payload))
+        return opened
 
     def _fetch_each(
         self, locations: Sequence[ChunkLocation]
@@ -261,6 +288,12 @@ class ChunkReader:
         )
         return self.open(location, stored)
 
+    def _prepare(self, pack_hash: bytes) -> dict[bytes, bytes]:
+        """Ask for what opens a pack beside the first of its chunks."""
+        with suppress(ObjectMissing, ObjectDamaged):  # said again of each of its chunks
+            self._cipher_of(pack_hash)
+        return {}
+
     def _cipher_of(self, pack_hash: bytes) -> ChunkCipher:
         cipher = self._by_pack.get(pack_hash)
         if cipher is not None:
@@ -291,6 +324,18 @@ def _as_damage(location: ChunkLocation) -> Generator[None]:
     except ValueError as error:
         problem = f"the chunk at byte {location.offset}: {error}"
         raise ObjectDamaged(key=pack_name(location.pack_hash), problem=problem) from error
+
+
+def _with_packs(
+    groups: Sequence[list[ChunkLocation]],
+) -> Iterator[Sequence[ChunkLocation] | bytes]:
+    """Each pack's hash before the first group of its chunks."""
+    before = b""
+    for group in groups:
+        if group[0].pack_hash != before:
+            before = group[0].pack_hash
+            yield before
+        yield group
 
 
 def _neighbours(

@@ -45,14 +45,14 @@ from holdfast.repository.locking import still_locked
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree, with_room
 from holdfast.repository.mark import Marked, mark
 from holdfast.repository.packs import PackWriter
-from holdfast.repository.reading import at_once, each
+from holdfast.repository.reading import at_once, each, side_by_side
 from holdfast.repository.repository import Repository
 from holdfast.repository.tombstones import Tombstone
 
 DEFAULT_GRACE = timedelta(hours=24)
 _MOVERS, _PACKS_PER_MOVER = 4, 4
 """Threads that rewrite packs, each with a pack of its own being filled and what it has fetched: 20
-MiB. Fewer for few packs, for the last pack of each thread is not full."""
+MiB, of a distant storage 40. Fewer for few packs, for the last pack of each thread is not full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,7 @@ def run_compact(
     mark raises; ObjectsHidden when somebody else deleted what is immutable. Then nothing was
     deleted."""
     with repository.begin_maintenance() as maintenance:
+        maintenance.require_clocks_agreed()
 
         def run() -> CompactReport:
             try:
@@ -126,13 +127,19 @@ class _Compact:
         self._report = CompactReport()
 
     def run(self) -> CompactReport:
-        require_clocks_agree(self._repository.store, self._repository.clock)
-        has_locks = require_nothing_hidden(self._repository)
+        store = self._repository.store
+        has_locks, stones = side_by_side(
+            store,
+            lambda: require_nothing_hidden(self._repository),
+            self._repository.tombstones.all,
+        )
         if has_locks and not self._options.dry_run:
-            remove_hidden(self._repository.store)
-        self._delete_expired()
-        if self._find_garbage() and not self._options.grace and not self._options.dry_run:
-            self._delete_expired()
+            remove_hidden(store)
+        self._delete_expired(stones)
+        if stones:
+            stones = self._repository.tombstones.all()
+        if self._find_garbage(stones) and not self._options.grace and not self._options.dry_run:
+            self._delete_expired(self._repository.tombstones.all())
         if not self._options.dry_run:
             self._report.bundled_points = self._bundle()
         return self._report
@@ -145,10 +152,15 @@ class _Compact:
 
     # -- phase 1 --------------------------------------------------------------------------------
 
-    def _find_garbage(self) -> bool:
-        """Write a tombstone for what is not needed. True when there was anything."""
-        dead = {pack for stone in self._repository.tombstones.all() for pack in stone.packs}
-        marked = self._mark(dead)
+    def _find_garbage(self, stones: Sequence[Tombstone]) -> bool:
+        """Write a tombstone for what is not needed and in none of `stones`. True when there was
+        anything."""
+        dead = {pack for stone in stones for pack in stone.packs}
+        marked, can_be_locked = side_by_side(
+            self._repository.store,
+            lambda: self._mark(dead),
+            lambda: self._repository.locks.has_ever_been,
+        )
         used = marked.used_bytes()
         sizes = np.array([size for _, size in marked.view.packs], dtype=np.int64)
         sizes[~marked.exists] = 0
@@ -157,7 +169,7 @@ class _Compact:
         self._report.needed_bytes = int(used.sum())
         hashes = [pack_hash for pack_hash, _ in marked.view.packs]
         alive = marked.exists & np.array([name not in dead for name in hashes], dtype=np.bool_)
-        damaged = self._repository.proofs.damaged()
+        damaged = marked.damaged
         # What a damaged pack still gives is for `repair` to save.
         movable = alive & np.array([name not in damaged for name in hashes], dtype=np.bool_)
         sparse_ones = used < sizes * self._options.minimum_fill
@@ -166,7 +178,8 @@ class _Compact:
         worth = (used > 0) & movable & sparse_ones
         unneeded = (used == 0) & alive
         # A pack that cannot be deleted yet is left as it is: a copy of it would only take space.
-        locked = self._locked(hashes[at] for at in np.flatnonzero(unneeded | worth).tolist())
+        nearly = [hashes[at] for at in np.flatnonzero(unneeded | worth).tolist()]
+        locked = self._locked(nearly) if can_be_locked else ()
         free = np.array([name not in locked for name in hashes], dtype=np.bool_)
         sparse = np.flatnonzero(worth & free)
         going = [*np.flatnonzero(unneeded & free).tolist(), *sparse.tolist()]
@@ -234,8 +247,8 @@ class _Compact:
                 self._progress.update(
                     Progress(phase="rewriting packs", done_bytes=number, total_bytes=len(packs))
                 )
-            for writer in writers:
-                writer.flush()
+            for _ in at_once(PackWriter.flush, writers, workers=len(writers)):
+                pass
         except ChunkCorruptedInMemory:
             self._require_sound(marked, packs)
             raise
@@ -262,13 +275,18 @@ class _Compact:
 
     # -- phase 2 --------------------------------------------------------------------------------
 
-    def _delete_expired(self) -> None:
-        stones = self._repository.tombstones.all()
+    def _delete_expired(self, stones: Sequence[Tombstone]) -> None:
+        if not stones:
+            return
         expired = self._expired(stones)
         if not expired:
             return
         everything = {pack for stone in stones for pack in stone.packs}
-        marked = self._mark(everything)
+        marked, can_be_locked = side_by_side(
+            self._repository.store,
+            lambda: self._mark(everything),
+            lambda: self._repository.locks.has_ever_been,
+        )
         used = marked.used_bytes()
         unneeded = {
             pack_hash: size
@@ -278,7 +296,8 @@ class _Compact:
         going = {
             pack: unneeded[pack] for stone in expired for pack in stone.packs if pack in unneeded
         }
-        for pack in self._locked(going):  # since the tombstone: a later run finds them again
+        # Since the tombstone: a later run finds them again.
+        for pack in self._locked(going) if can_be_locked else ():
             going.pop(pack)
         self._brake(len(going), int(marked.exists.sum()), sum(going.values()))
         if self._options.dry_run:
@@ -308,10 +327,9 @@ class _Compact:
         return expired
 
     def _locked(self, packs: Iterable[bytes]) -> Collection[bytes]:
-        """Those that are immutable yet, by the storage itself; noted in the report. The storage is
-        asked only where there can be any."""
-        if not self._repository.locks.has_ever_been:
-            return ()
+        """Those that are immutable yet, by the storage itself; noted in the report. To ask only
+        where there can be any: where there was a rule. One that was made since the mark began lets
+        a copy be made too many, and no locked pack go."""
         by_key = {pack_name(pack): pack for pack in packs}
         untils = still_locked(self._repository.store, by_key, self._repository.store.now())
         if untils:

@@ -97,14 +97,23 @@ class Lease:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
+        self._has_looked = False
 
-    def acquire(self) -> Self:
-        """Raises LeaseHeld when somebody else holds it."""
+    def look(self) -> None:
+        """What `acquire` begins with, for who has to wait for something else as well before it may
+        write: changes nothing. Raises LeaseHeld when somebody else holds it."""
         newest = self._newest()
         if newest is not None:
             generation, info = newest
-            self._refuse_if_held(generation, info)
+            self._refuse_if_held(info)
             self._generation = generation
+        self._has_looked = True
+
+    def acquire(self) -> Self:
+        """Raises LeaseHeld when somebody else holds it."""
+        if not self._has_looked:
+            self.look()
+        self._has_looked = False
         try:
             self._put_next(released=False)
         except ObjectExists as error:
@@ -138,6 +147,7 @@ class Lease:
         with self._lock, suppress(HoldfastError):
             if not self._lost:
                 self._put_next(released=True)
+                self._drop_previous()
 
     def __enter__(self) -> Self:
         return self
@@ -179,9 +189,10 @@ class Lease:
         """When the generation just put was made, proven to be the newest. Raises LeaseLost.
 
         The no-replace put alone is no proof: numbers become free again behind a holder that went
-        on meanwhile, and whoever stood still since it looked could take one of those.
+        on meanwhile, and whoever stood still since it looked could take one of those. The listing
+        needs not wait for the one before to go: whatever it still shows of that, the newest counts.
         """
-        newest = self._newest()
+        _, newest = side_by_side(self._store, self._drop_previous, self._newest)
         if newest is None or newest[0] != self._generation:
             self._lost = True
             with suppress(ObjectMissing):
@@ -202,10 +213,12 @@ class Lease:
         sealed = self._sealer.seal(Kind.LEASE, key, json.dumps(document).encode())
         self._store.put_new(key, [sealed])
         self._generation = generation
-        if generation > 1:
-            # Only now: the newest generation must exist at every moment.
+
+    def _drop_previous(self) -> None:
+        """After `_put_next`: the newest generation must exist at every moment."""
+        if self._generation > 1:
             with suppress(ObjectMissing):
-                self._store.delete(self._key(generation - 1))
+                self._store.delete(self._key(self._generation - 1))
 
     def _newest(self) -> tuple[int, ObjectInfo] | None:
         found: list[tuple[int, ObjectInfo]] = []
@@ -215,8 +228,9 @@ class Lease:
                 found.append((int(name, 16), info))
         return max(found, key=lambda item: item[0], default=None)
 
-    def _refuse_if_held(self, generation: int, info: ObjectInfo) -> None:
-        is_fresh = self._store.now() - info.modified < timedelta(seconds=TTL_S)
+    def _refuse_if_held(self, info: ObjectInfo) -> None:
+        """The storage's time is asked only of what has to be old to be taken over. Whoever
+        refreshes it until then has put the generation that would be put next."""
         try:
             record = read_lease(self._store, self._sealer, info.key)
         except ObjectMissing:
@@ -224,14 +238,16 @@ class Lease:
             raise self._held("another process", format_time(info.modified)) from None
         except ObjectDamaged:
             # Whoever wrote it has refreshed it since, if alive: its age decides all the same.
-            if is_fresh:
+            if self._is_fresh(info):
                 raise
             return
         if record.released or record.process_is_dead():
             return
-        if is_fresh:
+        if self._is_fresh(info):
             raise self._held(f"process {record.pid} on {record.host}", record.since)
-        del generation
+
+    def _is_fresh(self, info: ObjectInfo) -> bool:
+        return self._store.now() - info.modified < timedelta(seconds=TTL_S)
 
     def _held(self, holder: str, since: str) -> LeaseHeld:
         return LeaseHeld(what=self._what, holder=holder, since=since, ttl_s=TTL_S)

@@ -32,8 +32,8 @@ from holdfast.repository.store.store import ObjectStore
 
 Result = TypeVar("Result")
 _CLOCK_SKEW = timedelta(minutes=5)
-_INDEX_READERS = 2
-"""Index objects read at once from a distant storage, twice as many in memory."""
+_INDEX_WRITERS = 4
+"""Index objects replaced at once in a distant storage: some ten megabytes each."""
 
 
 def require_clocks_agree(
@@ -42,10 +42,13 @@ def require_clocks_agree(
     """Before anything is judged by its age: the storage's time, now or when it stored something a
     moment ago. Raises ClockSkew."""
     then = stored_at or store.now()
-    skew = then - clock.now()
+    _require_small(then - clock.now(), store)
+    return then
+
+
+def _require_small(skew: timedelta, store: ObjectStore) -> None:
     if abs(skew) > _CLOCK_SKEW:
         raise ClockSkew(location=store.location, skew_s=skew.total_seconds())
-    return then
 
 
 def with_room(store: ObjectStore, act: Callable[[], Result]) -> Result:
@@ -71,6 +74,7 @@ class Maintenance:
         sealer: Sealer,
         index: ChunkIndex,
         lease: Lease,
+        clock_skew: timedelta,
         new_writer: Callable[[], PackWriter],
         read_index: Callable[[str], bytes],
     ) -> None:
@@ -78,12 +82,17 @@ class Maintenance:
         self._sealer = sealer
         self._index = index
         self._lease = lease
+        self._clock_skew = clock_skew
         self._new_writer = new_writer
         self._read_index = read_index
 
     def confirm(self) -> None:
         """Raises LeaseLost unless this session is still the only one."""
         self._lease.confirm()
+
+    def require_clocks_agreed(self) -> None:
+        """When the session began. Raises ClockSkew."""
+        _require_small(self._clock_skew, self._store)
 
     def writer(self, leaving: Iterable[bytes]) -> PackWriter:
         """A writer that stores chunks again although they are in the packs `leaving`."""
@@ -120,16 +129,25 @@ class Maintenance:
         """Adds the keys of the new objects to `fresh` as it goes."""
         keys = [info.key for info in self._store.list("index/")]
         is_slow = is_distant(self._store) and len(keys) > 1
-        read = each(self._tables, keys, workers=_INDEX_READERS, is_slow=is_slow)
-        for key, tables in zip(keys, read, strict=True):
-            kept = [table for table in tables if table.pack_hash not in without]
-            if tables and len(kept) == len(tables):
-                continue
-            if kept:
-                fresh.append(self._put(kept))
-            failpoint("maintenance.between_indexes")
-            with suppress(ObjectMissing):
-                self._store.delete(key)
+        for _ in each(
+            lambda key: self._replace(key, without, fresh),
+            keys,
+            workers=_INDEX_WRITERS,
+            is_slow=is_slow,
+        ):
+            pass
+
+    def _replace(self, key: str, without: Collection[bytes], fresh: list[str]) -> None:
+        """One object after the other on a folder: there it may be the last space that is left."""
+        tables = self._tables(key)
+        kept = [table for table in tables if table.pack_hash not in without]
+        if tables and len(kept) == len(tables):
+            return
+        if kept:
+            fresh.append(self._put(kept))
+        failpoint("maintenance.between_indexes")
+        with suppress(ObjectMissing):
+            self._store.delete(key)
 
     def _prove(self, fresh: Collection[str]) -> None:
         """That this was the only session while it put these index objects; else they go again."""

@@ -3,13 +3,14 @@ ends it with an error, never with "not needed"."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from holdfast.core.cancellation import CancelToken
 from holdfast.core.progress import ProgressSink
 from holdfast.repository.errors import ObjectMissing, StoreUnavailable
 from holdfast.repository.format.point import Manifest
+from holdfast.repository.manifests import Found
 from holdfast.repository.marking import Marked, Marking
 from holdfast.repository.reading import side_by_side
 from holdfast.repository.repository import Repository
@@ -27,9 +28,11 @@ def mark(
 
     Raises ChunkMissing, ObjectDamaged, ObjectMissing, StoreUnavailable: then nothing is known.
     """
-    began = repository.store.now()
-    manifests = _stable_points(repository)
-    marked = marking_of(repository, frozenset(avoid), cancel, progress).run(manifests)
+    began, names = side_by_side(repository.store, repository.store.now, repository.point_ids)
+    manifests, marking = _stable_points(
+        repository, names, lambda: marking_of(repository, frozenset(avoid), cancel, progress)
+    )
+    marked = marking.run(manifests)
     _require_all_points(repository, {manifest.id for manifest in manifests}, began)
     return marked
 
@@ -45,37 +48,51 @@ def bytes_of_only(
 
     When it returns, no point lacks a chunk. Raises what `mark` raises.
     """
-    manifests = _stable_points(repository)
-    marking = marking_of(repository, frozenset(), cancel, progress)
+    manifests, marking = _stable_points(
+        repository,
+        repository.point_ids(),
+        lambda: marking_of(repository, frozenset(), cancel, progress),
+    )
     others = marking.run([manifest for manifest in manifests if manifest.id not in points])
     others_bytes = int(others.used_bytes().sum())
     everything = marking.run([manifest for manifest in manifests if manifest.id in points])
     return int(everything.used_bytes().sum()) - others_bytes
 
 
-def _stable_points(repository: Repository) -> list[Manifest]:
-    """All manifests, listed again until two listings agree, so that one that appears while they
-    are read is not missed. Begun anew when a point was deleted meanwhile."""
-    before: list[str] | None = None
+def _stable_points(
+    repository: Repository, names: Sequence[str], load: Callable[[], Marking]
+) -> tuple[list[Manifest], Marking]:
+    """All manifests, and what `load` returns, which reads the index. `names` are the points listed
+    a moment ago. They are listed again until two listings agree, so that one that appears while
+    they are read is not missed. Begun anew when a point was deleted meanwhile.
+
+    On a distant storage the second listing, the manifests and the index are asked for together.
+    Of the index no more is needed than that it is read after the first listing, which says the
+    same as the second: what a point needs was in it before the point was there."""
+    store = repository.store
+
+    def read() -> list[Found]:
+        return list(repository.manifests.read_each(names))
+
     while True:
-        names = repository.point_ids()
-        if names == before:
-            try:
-                return _read_all(repository, names)
-            except ObjectMissing:
-                if names == repository.point_ids():
-                    raise
-                names = None
-        before = names
+        (again, found), marking = side_by_side(
+            store, lambda: side_by_side(store, repository.point_ids, read), load
+        )
+        if again == names:
+            missing = [item for item in found if isinstance(item, ObjectMissing)]
+            again = repository.point_ids() if missing else again
+            if again == names:
+                return _manifests(found), marking
+        names = again
 
 
-def _read_all(repository: Repository, names: Sequence[str]) -> list[Manifest]:
-    """From the storage itself, not from a cache. Raises ObjectDamaged, ObjectMissing."""
+def _manifests(found: Iterable[Found]) -> list[Manifest]:
+    """Raises ObjectDamaged, ObjectMissing."""
     manifests: list[Manifest] = []
-    for found in repository.manifests.read_each(names):
-        if not isinstance(found, Manifest):
-            raise found
-        manifests.append(found)
+    for item in found:
+        if not isinstance(item, Manifest):
+            raise item
+        manifests.append(item)
     return manifests
 
 
@@ -83,8 +100,11 @@ def _require_all_points(repository: Repository, known: Collection[str], began: d
     """A storage that was away for the listings before, and is back, must not make points look
     deleted; one that is still away has no sentinel. Newer points are no matter: their writers'
     leases kept what they rely on. Raises StoreUnavailable, RepositoryIncomplete."""
-    repository.require_sentinel()
-    for info in repository.store.list("points/"):
+    store = repository.store
+    _, listed = side_by_side(
+        store, repository.require_sentinel, lambda: list(store.list("points/"))
+    )
+    for info in listed:
         if info.modified < began and info.key.removeprefix("points/") not in known:
             problem = f"a listing left out {info.key}, which is there"
             raise StoreUnavailable(location=repository.location, problem=problem)

@@ -36,6 +36,8 @@ class Marked:
     used: NDArray[np.bool_]
     exists: NDArray[np.bool_]
     """By pack number: False for a pack that the index still has and the store does not."""
+    damaged: Collection[bytes]
+    """Hashes of the packs that were found damaged."""
 
     def used_bytes(self) -> NDArray[np.int64]:
         """Stored bytes in use, by pack number."""
@@ -83,6 +85,7 @@ class Marking:
         self._cancel = cancel
         self._progress = progress
         self._pass_over = pass_over
+        self._damaged = damaged
         self._view = view
         self._used = np.zeros(len(self._view.rows), dtype=np.bool_)
         hashes = [pack_hash for pack_hash, _ in self._view.packs]
@@ -102,7 +105,7 @@ class Marking:
                 self._add(b"".join(artifact.chunks))
         self._mark_pages(disk for manifest in manifests for disk in manifest.disks)
         self._flush()
-        return Marked(self._view, self._used, self._exists)
+        return Marked(self._view, self._used, self._exists, self._damaged)
 
     def _mark_pages(self, disks: Iterable[DiskRecord]) -> None:
         """Level by level, for the pages of a level can be read at once. A page that several maps

@@ -18,9 +18,12 @@ from holdfast.core.ids import uuid7
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.pack import ID_BYTES
-from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.reading import each, is_distant
+from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
 _FOLDER = "verified/"
+_READERS = 12
+"""Records read at once from a distant storage: each names some hundred packs."""
 _COUNTS = struct.Struct("<II")
 
 
@@ -54,17 +57,20 @@ class Proofs:
     def all(self) -> list[Proof]:
         """Oldest first. A record that cannot be read proves nothing and is passed over: what it
         called damaged is found damaged again. Raises StoreUnavailable."""
-        found: list[Proof] = []
-        for info in self._store.list(_FOLDER):
-            with suppress(ObjectDamaged, ObjectMissing):
-                plain = self._sealer.open(
-                    Kind.VERIFIED, info.key, self._store.get(info.key), key=info.key
-                )
-                sound, damaged = _decode(plain, key=info.key)
-                found.append(
-                    Proof(key=info.key, written_at=info.modified, sound=sound, damaged=damaged)
-                )
-        return sorted(found, key=lambda proof: (proof.written_at, proof.key))
+        listed = list(self._store.list(_FOLDER))
+        is_slow = is_distant(self._store) and len(listed) > 1
+        found = each(self._read, listed, workers=_READERS, is_slow=is_slow)
+        proofs = [proof for proof in found if proof is not None]
+        return sorted(proofs, key=lambda proof: (proof.written_at, proof.key))
+
+    def _read(self, info: ObjectInfo) -> Proof | None:
+        try:
+            stored = self._store.get(info.key)
+            plain = self._sealer.open(Kind.VERIFIED, info.key, stored, key=info.key)
+            sound, damaged = _decode(plain, key=info.key)
+        except (ObjectDamaged, ObjectMissing):
+            return None
+        return Proof(key=info.key, written_at=info.modified, sound=sound, damaged=damaged)
 
     def proven(self) -> Proven:
         """Raises StoreUnavailable."""

@@ -8,7 +8,7 @@ the plan with an error before anything is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 
@@ -30,6 +30,7 @@ from holdfast.repository.locking import still_locked
 from holdfast.repository.losses import find_losses
 from holdfast.repository.maintenance import Maintenance, require_clocks_agree
 from holdfast.repository.mark import bytes_of_only
+from holdfast.repository.reading import side_by_side
 from holdfast.repository.repository import Repository, RestorePoint
 from holdfast.repository.session import point_key
 
@@ -153,11 +154,20 @@ class _Prune:
         if now.decision.keep:
             self._report.spared[point.id] = "; ".join(now.decision.reasons)
             return
-        # Both right before the deletion: a process that slept here may be one of two that prune.
-        self._maintenance.confirm()
-        self._require_guardian(now)
+        repository = self._repository
         try:
-            self._repository.delete_point(point.id)
+            # All right before the deletion: a process that slept here may be one of two that prune.
+            # None of them needs another's answer, and the point goes when all have given theirs.
+            side_by_side(
+                repository.store,
+                lambda: side_by_side(
+                    repository.store,
+                    self._maintenance.confirm,
+                    lambda: self._require_guardian(now),
+                ),
+                lambda: repository.require_free(point.id),
+            )
+            repository.delete_free_point(point.id)
         except PointHeld as error:
             self._report.spared[point.id] = f"held: {error.reason}"
             return
@@ -182,28 +192,35 @@ def _decide(
     repository: Repository, scope: PruneScope, cancel: CancelToken, progress: ProgressSink
 ) -> Sequence[PlannedPoint]:
     store = repository.store
-    require_clocks_agree(store, repository.clock)
     # Before the manifests are read: a point that appears in between is left out, and no point goes
     # for its sake yet.
     stored = {info.key: info.modified for info in store.list("points/")}
     damaged: list[HoldfastError] = []
-    points = [
-        point
-        for point in repository.points(on_damage=damaged.append, from_store=True)
-        if point_key(point.id) in stored
-    ]
+    (now, has_locks), (bad_packs, read) = side_by_side(
+        store,
+        # After the listing, so that nothing was stored later than now.
+        lambda: side_by_side(
+            store,
+            lambda: require_clocks_agree(store, repository.clock),
+            lambda: repository.locks.has_ever_been,
+        ),
+        lambda: side_by_side(
+            store,
+            repository.proofs.damaged,
+            lambda: repository.points(on_damage=damaged.append, from_store=True),
+        ),
+    )
+    points = [point for point in read if point_key(point.id) in stored]
     if damaged:
         raise damaged[0]
     if scope.vm_name is not None:
         points = _of_vm(points, scope.vm_name)
-    points = _with_damage(repository, points, cancel, progress)
-    # After the listing, so that nothing was stored later than now.
-    now = store.now()
+    points = _with_damage(repository, points, bad_packs, cancel, progress)
     facts = [_facts(point, stored[point_key(point.id)]) for point in points]
     decisions = decide(facts, scope.rules, now, time_zone=scope.time_zone)
     trust = scope.rules.trust_old_times
     keys = [point_key(point.id) for point in points]
-    locked = still_locked(store, keys, now) if repository.locks.has_ever_been else {}
+    locked = still_locked(store, keys, now) if has_locks else {}
     return [
         PlannedPoint(
             point=point,
@@ -218,11 +235,11 @@ def _decide(
 def _with_damage(
     repository: Repository,
     points: Sequence[RestorePoint],
+    damaged: Collection[bytes],
     cancel: CancelToken,
     progress: ProgressSink,
 ) -> Sequence[RestorePoint]:
-    """Those that verify found damaged are in doubt: no sound one goes for their sake."""
-    damaged = repository.proofs.damaged()
+    """Those that verify found `damaged` packs of are in doubt: no sound one goes for their sake."""
     if not damaged:
         return points
     losses = find_losses(repository, damaged, cancel=cancel, progress=progress)

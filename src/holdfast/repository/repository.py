@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Self, cast
 
 from blake3 import blake3
@@ -284,10 +285,18 @@ class Repository:
 
         Raises PointHeld, PointNotFound, and ObjectLocked with the time while it is immutable.
         """
-        # A hold made from here on may come too late; `hold` says so when it finds the point gone.
+        self.require_free(point_id)
+        self.delete_free_point(point_id)
+
+    def require_free(self, point_id: str) -> None:
+        """Raises PointHeld. A hold made from here on may come too late; `hold` says so when it
+        finds the point gone."""
         held = self.marks.holds().reason(point_id)
         if held:
             raise PointHeld(point=point_id, reason=held)
+
+    def delete_free_point(self, point_id: str) -> None:
+        """`delete_point` right after `require_free`."""
         try:
             self._store.delete(point_key(point_id))
         except ObjectMissing as error:
@@ -379,17 +388,26 @@ class Repository:
 
     def begin_maintenance(self) -> Maintenance:
         """Take the right to rearrange packs. Raises LeaseHeld when another process has it."""
-        self.require_sentinel()
         lease = Lease(
             self._store, self._sealer, self.clock, MAINTENANCE, "maintenance of the repository"
         )
         self.locks.forget()
+
+        def look() -> None:
+            side_by_side(self._store, self.require_sentinel, lease.look)
+
+        def compare_clocks() -> timedelta:
+            return self._store.now() - self.clock.now()
+
+        # Nothing but a probe object is written before the sentinel was seen.
+        _, skew = side_by_side(self._store, look, compare_clocks)
         with_room(self._store, lease.acquire)
         return Maintenance(
             store=self._store,
             sealer=self._sealer,
             index=self._index,
             lease=lease,
+            clock_skew=skew,
             new_writer=self._new_writer,
             read_index=self.index_objects.read,
         )

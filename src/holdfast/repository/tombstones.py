@@ -16,7 +16,8 @@ from holdfast.core.ids import uuid7
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.pack import ID_BYTES
-from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.reading import each, is_distant
+from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +42,21 @@ class Tombstones:
         One that is removed meanwhile is passed over: its packs are gone by now, and an index that
         is read after this call does not name them.
         """
-        found: list[Tombstone] = []
-        for info in self._store.list("tombstones/"):
-            try:
-                stored = self._store.get(info.key)
-            except ObjectMissing:
-                continue
-            plain = self._sealer.open(Kind.TOMBSTONE, info.key, stored, key=info.key)
-            if len(plain) % ID_BYTES:
-                raise ObjectDamaged(key=info.key, problem="it is not a row of pack names")
-            packs = [plain[at : at + ID_BYTES] for at in range(0, len(plain), ID_BYTES)]
-            found.append(Tombstone(key=info.key, written_at=info.modified, packs=packs))
-        return found
+        listed = list(self._store.list("tombstones/"))
+        is_slow = is_distant(self._store) and len(listed) > 1
+        found = each(self._read, listed, is_slow=is_slow)
+        return [stone for stone in found if stone is not None]
+
+    def _read(self, info: ObjectInfo) -> Tombstone | None:
+        try:
+            stored = self._store.get(info.key)
+        except ObjectMissing:
+            return None
+        plain = self._sealer.open(Kind.TOMBSTONE, info.key, stored, key=info.key)
+        if len(plain) % ID_BYTES:
+            raise ObjectDamaged(key=info.key, problem="it is not a row of pack names")
+        packs = [plain[at : at + ID_BYTES] for at in range(0, len(plain), ID_BYTES)]
+        return Tombstone(key=info.key, written_at=info.modified, packs=packs)
 
     def put(self, packs: Sequence[bytes]) -> Tombstone:
         """Durable on return."""

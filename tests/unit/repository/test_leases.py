@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 
 import pytest
 
@@ -17,7 +19,8 @@ from holdfast.core.errors import OutOfSpace
 from holdfast.repository.errors import LeaseHeld, LeaseLost, StoreUnavailable
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.leases import TTL_S, Lease, LeaseRecord, read_lease
-from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.store.passing import PassingStore
+from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectStore
 from tests.support.memory_store import FaultyStore, MemoryStore
 
 RESOURCE = "vm-test"
@@ -230,3 +233,70 @@ def test_no_thread_outlives_release() -> None:
     with _lease(MemoryStore()).acquire():
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
+
+
+class _Answering(PassingStore):
+    """Does something before it says what the time is."""
+
+    def __init__(self, inner: ObjectStore, before: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self._before = before
+
+    def now(self) -> datetime:
+        self._before()
+        return self.inner.now()
+
+
+def test_of_two_that_find_it_expired_one_takes_it() -> None:
+    store = MemoryStore()
+    _lease(store).acquire()
+    store.advance(TTL_S + 1)
+    others: list[Lease] = []
+    slow = _lease(_Answering(store, lambda: others.append(_lease(store).acquire())))
+    with pytest.raises(LeaseHeld):
+        slow.acquire()
+    others[0].confirm()
+
+
+def test_whether_a_released_one_is_old_is_not_asked() -> None:
+    store = MemoryStore()
+    _lease(store).acquire().release()
+
+    def fail() -> None:
+        raise AssertionError("the time was asked")
+
+    _lease(_Answering(store, fail)).acquire().release()
+
+
+class _ListedBeforeDeleted(PassingStore):
+    """Deletes nothing before somebody has listed since it was told to."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self._listed = threading.Event()
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        found = list(self.inner.list(prefix))
+        self._listed.set()
+        return iter(found)
+
+    def put_new(self, key: str, parts: Sequence[Buffer]) -> None:
+        self.inner.put_new(key, parts)
+        self._listed.clear()
+
+    def delete(self, key: str) -> None:
+        assert self._listed.wait(10)
+        self.inner.delete(key)
+
+
+def test_the_generation_before_may_go_after_the_newest_was_proven() -> None:
+    store = MemoryStore()
+    lease = _lease(_ListedBeforeDeleted(store)).acquire()
+    lease.confirm()
+    lease.confirm()
+    assert _generations(store) == [3]
+    other = _lease(store)
+    other._generation = 3  # pyright: ignore[reportPrivateUsage]
+    other._put_next(released=False)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(LeaseLost):
+        lease.confirm()
