@@ -47,6 +47,11 @@ def open_repository(
     return Repository.open(store, _credential(passphrase_file, settings), header=header)
 
 
+def open_without_key(location: str, settings: Settings) -> ObjectStore:
+    """For what anybody may look at."""
+    return open_store(location, _store_options(location, settings, cached=False))
+
+
 def open_rescue(
     location: str, kit: Path | None, passphrase_file: Path | None, settings: Settings
 ) -> Rescue:

@@ -111,17 +111,31 @@ class _Check:
                 self._is_over = True
                 raise
             is_all_there = maps.result()
+        recorded = self._recorded_damage()
         if self._bad_packs or not is_all_there:
-            self._repository.load_index()  # compact may have replaced some of it meanwhile
+            index = self._repository.load_index()  # compact may have replaced some of it meanwhile
+            index.doubt(self._bad_packs)  # a chunk that a sound pack holds, too, affects no point
             for manifest in manifests:
                 self._cancel.check()
                 self._progress.update(Progress(phase=f"point {manifest.id}"))
                 self._check_point(manifest)
+        for name in recorded:
+            if not self._problems[name][1]:
+                del self._problems[name]
         self._report.problems = [
             Problem(object=name, problem=problem, points=tuple(sorted(points)))
             for name, (problem, points) in sorted(self._problems.items())
         ]
         return self._report
+
+    def _recorded_damage(self) -> list[str]:
+        """Keys of packs with damage that only verify sees. They are problems of the points that
+        need them; what was healed since waits for compact and is none."""
+        recorded = self._repository.proofs.damaged() & self._index.packs.keys() - self._bad_packs
+        self._bad_packs |= recorded
+        for pack_hash in recorded:
+            self._add(pack_name(pack_hash), "verify found it damaged")
+        return [pack_name(pack_hash) for pack_hash in recorded]
 
     def _open_points(self, ids: Sequence[str]) -> list[Manifest]:
         manifests: list[Manifest] = []

@@ -45,7 +45,7 @@ class ObjectDamaged(HoldfastError):
     code = "object_damaged"
     category = Category.INTEGRITY
     template = "{key} is damaged: {problem}"
-    hint = "Run `holdfast check` to see which points are affected"
+    hint = "Run `holdfast verify` to see which points are affected"
     key: str
     problem: str
 
@@ -127,8 +127,9 @@ class RepositoryIncomplete(HoldfastError):
     retry = Retry.LATER
     template = "{location} looks like a repository but its sentinel is missing"
     hint = (
-        "Either its creation was interrupted (then remove the folder and create it again), or the "
-        "storage is not mounted completely; nothing was changed"
+        "Nothing was changed. Perhaps the storage is not mounted completely: look first, and see "
+        "with `holdfast rescue` what is there. Only a repository whose creation was broken off, "
+        "without a single point, may be removed and created again"
     )
     location: str
 

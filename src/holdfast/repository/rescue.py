@@ -224,7 +224,8 @@ def _unlocked(
         found = _config_from_objects(store)
         if found is None:
             raise
-        note(problems, f"{error.message}. What it says was taken from other objects")
+        wrong = error.message if isinstance(error, ObjectDamaged) else "config is missing"
+        note(problems, f"{wrong}. What it says was taken from other objects")
         master = unlock(store, found, credential)
         return _with_chunk_bytes(store, found, master), master
     return config, master

@@ -47,7 +47,7 @@ class ExportedDamage(HoldfastError):
     code = "exported_damage"
     category = Category.INTEGRITY
     template = "disk {disk} has damaged data; reading it gave errors: {problem}"
-    hint = "Run `holdfast check` to see which points are affected; another point may be sound"
+    hint = "Run `holdfast verify` to see which points are affected; another point may be sound"
     disk: str
     problem: str
 

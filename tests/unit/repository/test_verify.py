@@ -15,6 +15,7 @@ from holdfast.core.errors import Cancelled
 from holdfast.core.progress import Progress, SilentProgress
 from holdfast.core.units import KIB
 from holdfast.repository import LocalStore, Repository
+from holdfast.repository.check import CheckReport, check_repository
 from holdfast.repository.compact import CompactOptions, run_compact
 from holdfast.repository.format.pack import pack_name
 from holdfast.repository.losses import PointLoss
@@ -156,6 +157,32 @@ def test_damaged_and_missing_map_pages_are_healed_by_a_full(
     assert _modes(_back_up(engine)) == {"full"}
     _assert_sound(engine)
     assert not _verify(engine).losses
+
+
+def _check(engine: Engine, *, read_data: bool = False) -> CheckReport:
+    repository = Repository.open(engine.store, CREDENTIAL)
+    return check_repository(
+        repository, cancel=CancelToken(), progress=SilentProgress(), read_data=read_data
+    )
+
+
+def test_check_tells_of_damage_that_verify_found_until_it_is_healed(engine: Engine) -> None:
+    """Bits that rot inside a pack are seen by reading all of it only."""
+    latest = max(engine.acknowledged)
+    damaged = flip_packs(_root(engine), 0.05, random.Random(3))
+    _verify(engine)
+    report = _check(engine)
+    names = {item.object for item in report.problems}
+    assert names <= {pack_name(bytes.fromhex(path.name)) for path in damaged}
+    assert latest in {point for item in report.problems for point in item.points}
+    healed = _back_up(engine).manifest.id
+    repository = Repository.open(engine.store, CREDENTIAL)
+    for point in set(engine.acknowledged) - {healed}:
+        repository.delete_point(point)
+    assert _check(engine).is_sound
+    hashed = _check(engine, read_data=True)
+    assert not hashed.is_sound, "the damaged packs are there still"
+    assert not any(item.points for item in hashed.problems)
 
 
 def test_a_later_run_skips_what_was_proven_lately(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from holdfast.core.units import format_bytes
 from holdfast.repository import Repository
 from holdfast.repository.check import CheckReport, check_repository
 from holdfast.repository.errors import ObjectDamaged
+from holdfast.repository.outer_check import check_outer
 
 EXIT_INTEGRITY = 3
 
@@ -57,13 +59,25 @@ def check(
     read_data: Annotated[
         bool, typer.Option("--read-data", help="Also read and hash every byte of every pack.")
     ] = False,
+    without_key: Annotated[
+        bool,
+        typer.Option(
+            "--without-key",
+            help="Ask for no passphrase: hash every byte, look at all that is not sealed.",
+        ),
+    ] = False,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
     """Check that every restore point is complete. Exits 3 when something is damaged.
 
-    Of an immutable repository also tests, with an object made for it, that it is.
+    Of an immutable repository also tests, with an object made for it, that it is. With
+    --without-key whoever keeps the storage can tell decay and foreign objects, but not whether
+    points lack anything.
     """
+    if without_key:
+        _check_without_key(repository, as_json=json)
+        return
     with command(as_json=json) as runtime:
         opened = opening.open_repository(
             repository, passphrase_file, runtime.settings, cached=False
@@ -77,6 +91,25 @@ def check(
         text = "\n".join(part for part in (_text(report), words) if part)
         runtime.screen.result(document, text)
     if not (report.is_sound and is_all_visible):
+        raise typer.Exit(EXIT_INTEGRITY)
+
+
+def _check_without_key(location: str, *, as_json: bool) -> None:
+    with command(as_json=as_json) as runtime:
+        store = opening.open_without_key(location, runtime.settings)
+        with ProgressBar(runtime.screen) as progress:
+            report = check_outer(store, cancel=runtime.cancel, progress=progress)
+        document = {**asdict(report), "sound": report.is_sound}
+        what = f"{report.packs} packs among {report.objects} objects"
+        lines = [
+            f"No problem found in {what} ({format_bytes(report.read_bytes)} hashed)."
+            if report.is_sound
+            else f"{len(report.problems)} problem(s) found in {what}:",
+            *(f"  {item.object}: {item.problem}" for item in report.problems),
+            "Whether points lack something, only `holdfast check` with the passphrase tells.",
+        ]
+        runtime.screen.result(document, "\n".join(lines))
+    if not report.is_sound:
         raise typer.Exit(EXIT_INTEGRITY)
 
 
