@@ -184,6 +184,16 @@ def test_cancelling_needs_what_starting_needs(stocked: Place) -> None:
         assert refused.status_code == 409 and refused.json()["code"].startswith("run_")
 
 
+def test_a_prune_is_repeated_only_by_who_may_delete(stocked: Place) -> None:
+    [repository] = stocked.get("/repositories")["repositories"]
+    body = {"rule": {"keep_last": 1}, "dry_run": False, "confirm_point_ids": []}
+    run = stocked.post(f"/repositories/{repository['id']}/prune", body, 202)
+    operator = stocked.token(Grant(role=Role.OPERATOR))
+    for action in ("cancel", "retry"):
+        path = f"/api/v1/runs/{run['run_id']}/{action}"
+        assert stocked.client.post(path, headers=operator).status_code == 403
+
+
 def test_the_plan_is_seen_before_the_start(stocked: Place) -> None:
     [repository] = stocked.get("/repositories")["repositories"]
     newest, _ = stocked.get("/backup/list")["backups"]

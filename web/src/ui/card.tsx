@@ -20,15 +20,19 @@ export function Card({ title, description, actions, children, flush, className }
       {(title || actions) && (
         <div
           className={cx(
-            "flex min-h-12 items-center gap-3 px-4 py-2",
+            "flex min-h-12 flex-wrap items-center gap-x-3 gap-y-2 px-4 py-2",
             flush && "border-b border-line",
           )}
         >
-          <div className="min-w-0 flex-1">
+          <div className="min-w-0 flex-1 basis-44">
             <h2 className="truncate text-base font-semibold text-ink">{title}</h2>
             {description && <p className="text-xs text-ink-3">{description}</p>}
           </div>
-          {actions && <div className="flex flex-none items-center gap-1.5">{actions}</div>}
+          {actions && (
+            <div className="flex max-w-full flex-none flex-wrap items-center gap-1.5">
+              {actions}
+            </div>
+          )}
         </div>
       )}
       <div

@@ -52,7 +52,7 @@ export const theme = createTheme({
   tooltip: {
     target: "inline-flex w-fit max-w-full",
     animation: "",
-    arrow: { base: "", style: { dark: "", light: "", auto: "" }, placement: "-4px" },
+    arrow: { base: "hidden", style: { dark: "", light: "", auto: "" }, placement: "-4px" },
     base: "absolute z-[60] max-w-72 whitespace-normal rounded-md px-2 py-1 text-xs font-normal shadow-float",
     hidden: "invisible opacity-0",
     style: { dark: "bg-ink text-canvas", light: "", auto: "" },

@@ -37,6 +37,7 @@ _NEEDED: dict[RunKind, Permission] = {
     RunKind.RESTORE_VM: Permission.RESTORE_RUN,
     RunKind.RESTORE_DISK: Permission.RESTORE_RUN,
     RunKind.DELETE_POINT: Permission.BACKUP_DELETE,
+    RunKind.PRUNE: Permission.BACKUP_DELETE,
     RunKind.DISCOVER: Permission.INVENTORY_MANAGE,
 }
 

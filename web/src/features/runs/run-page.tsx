@@ -14,6 +14,7 @@ import { usePathId } from "@/ui/url-state";
 import { Ago, Moment } from "@/ui/values";
 import { type RunInfo, runQuery } from "./queries";
 import { RunLog } from "./run-log";
+import { RunResultNotice } from "./run-outcome";
 import { RunFailure, RunPanel, useLiveRunInfo } from "./run-panel";
 import { kindWords, RunBadge } from "./run-state";
 import { useRunActions } from "./runs-table";
@@ -23,6 +24,7 @@ const NEEDS: Partial<Record<RunInfo["kind"], Parameters<typeof useDenied>[0]>> =
   restore_vm: "restore.run",
   restore_disk: "restore.run",
   delete_point: "backup.delete",
+  prune: "backup.delete",
   discover: "inventory.manage",
 };
 
@@ -121,7 +123,7 @@ function Done({ run }: { run: RunInfo }) {
       </Notice>
     );
   if (run.kind === "restore_vm") return <RestoredVm run={run} />;
-  return null;
+  return <RunResultNotice run={run} />;
 }
 
 function RestoredVm({ run }: { run: RunInfo }) {

@@ -11,7 +11,7 @@ import { Pager } from "@/ui/pager";
 import { type Column, DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { usePages } from "@/ui/use-pages";
-import { Ago, Duration } from "@/ui/values";
+import { Ago, Duration, Truncated } from "@/ui/values";
 import { kindWords, RunBadge, type RunBrief, RunProgressLine } from "./run-state";
 
 export function useRunActions() {
@@ -40,19 +40,29 @@ export function useRunActions() {
   return { cancel, retry };
 }
 
-/** Runs of one VM, or all. */
-export function RunsTable({ vmId, state }: { vmId?: string; state?: RunBrief["state"] }) {
+/** Runs of one VM, of one repository, or all. */
+export function RunsTable({
+  vmId,
+  repositoryId,
+  state,
+}: {
+  vmId?: string;
+  repositoryId?: string;
+  state?: RunBrief["state"];
+}) {
   const router = useRouter();
   const mayRun = useDenied("backup.run");
   const actions = useRunActions();
   const cancel = actions.cancel.mutate;
   const retry = actions.retry.mutate;
   const list = usePages({
-    key: ["runs", "list", vmId, state],
+    key: ["runs", "list", vmId, repositoryId, state],
     fetchPage: (limit, cursor) =>
       take(
         api.GET("/api/v1/runs", {
-          params: { query: { limit, cursor, vm_id: vmId, state } as never },
+          params: {
+            query: { limit, cursor, vm_id: vmId, repository_id: repositoryId, state } as never,
+          },
         }),
       ),
     pageSize: 25,
@@ -66,7 +76,13 @@ export function RunsTable({ vmId, state }: { vmId?: string; state?: RunBrief["st
       },
       ...(vmId
         ? []
-        : [{ key: "vm", title: "Virtual machine", cell: (run: RunBrief) => run.vm_name || "–" }]),
+        : [
+            {
+              key: "vm",
+              title: "Virtual machine",
+              cell: (run: RunBrief) => <Truncated>{run.vm_name || "–"}</Truncated>,
+            },
+          ]),
       {
         key: "state",
         title: "Status",

@@ -9,10 +9,10 @@ import { Badge } from "@/ui/badge";
 import { Button, RowAction } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { SecretField, TextField } from "@/ui/field";
-import { FormModal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
 import { DataTable } from "@/ui/table";
 import { Ago } from "@/ui/values";
+import { SaveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
 import { agentWords } from "./agent";
@@ -135,15 +135,12 @@ function SecondStepCard({ on }: { on: boolean }) {
         )}
       </div>
       {turningOff && (
-        <FormModal
-          open
+        <SaveModal
           onClose={() => setTurningOff(false)}
           title="Turn off the second step"
           submitLabel="Turn it off"
           danger
-          onSubmit={() => disable.mutate(undefined)}
-          busy={disable.isPending}
-          failure={disable.error ? failureOf(disable.error) : null}
+          save={disable}
           disabledReason={password ? null : "Give your password"}
         >
           <SecretField
@@ -153,7 +150,7 @@ function SecondStepCard({ on }: { on: boolean }) {
             autoComplete="current-password"
             autoFocus
           />
-        </FormModal>
+        </SaveModal>
       )}
       {setup.error && (
         <Notice tone="bad" className="mt-3">
@@ -161,14 +158,11 @@ function SecondStepCard({ on }: { on: boolean }) {
         </Notice>
       )}
       {setup.data && (
-        <FormModal
-          open
+        <SaveModal
           onClose={() => setup.reset()}
           title="Set up the second step"
           submitLabel="Turn it on"
-          onSubmit={() => confirm.mutate(undefined)}
-          busy={confirm.isPending}
-          failure={confirm.error ? failureOf(confirm.error) : null}
+          save={confirm}
           disabledReason={/^\d{6}$/.test(code) ? null : "Type the six digits"}
         >
           {setup.data.qr_svg ? (
@@ -192,7 +186,7 @@ function SecondStepCard({ on }: { on: boolean }) {
             autoComplete="one-time-code"
             mono
           />
-        </FormModal>
+        </SaveModal>
       )}
     </Card>
   );

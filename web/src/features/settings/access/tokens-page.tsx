@@ -8,9 +8,9 @@ import { Badge } from "@/ui/badge";
 import { Button, RowAction } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { SelectField, TextField } from "@/ui/field";
-import { ConfirmModal, FormModal } from "@/ui/modal";
 import { DataTable } from "@/ui/table";
 import { Ago, Truncated } from "@/ui/values";
+import { RemoveModal, SaveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
 import { GrantBadges, GrantsField, grantsProblem } from "./grants";
@@ -108,21 +108,20 @@ export function TokensPage() {
         />
       </Card>
       {adding && <TokenModal onClose={() => setAdding(false)} onSecret={setSecret} />}
-      <ConfirmModal
-        open={revoking !== null}
-        onClose={() => setRevoking(null)}
-        title="Revoke token"
-        confirmLabel="Revoke"
-        danger
-        busy={revoke.isPending}
-        failure={revoke.error ? failureOf(revoke.error) : null}
-        onConfirm={() => revoking && revoke.mutate(revoking.id)}
-      >
-        <p>
-          What uses <strong className="font-medium text-ink">{revoking?.name}</strong> stops working
-          at once.
-        </p>
-      </ConfirmModal>
+      {revoking && (
+        <RemoveModal
+          onClose={() => setRevoking(null)}
+          title="Revoke token"
+          confirmLabel="Revoke"
+          remove={revoke}
+          what={revoking.id}
+        >
+          <p>
+            What uses <strong className="font-medium text-ink">{revoking.name}</strong> stops
+            working at once.
+          </p>
+        </RemoveModal>
+      )}
       <SecretModal
         title="New token"
         text="It is shown only now."
@@ -159,15 +158,12 @@ function TokenModal({
     },
   });
   return (
-    <FormModal
-      open
+    <SaveModal
       onClose={onClose}
       size="lg"
       title="Create token"
       submitLabel="Create token"
-      onSubmit={() => create.mutate(undefined)}
-      busy={create.isPending}
-      failure={create.error ? failureOf(create.error) : null}
+      save={create}
       disabledReason={name.trim() ? grantsProblem(grants) : "Give it a name"}
     >
       <TextField
@@ -191,6 +187,6 @@ function TokenModal({
         ]}
       />
       <GrantsField grants={grants} onChange={setGrants} />
-    </FormModal>
+    </SaveModal>
   );
 }

@@ -18,9 +18,10 @@ import { Card } from "@/ui/card";
 import { CopyButton } from "@/ui/copy-button";
 import { TextField } from "@/ui/field";
 import { Menu } from "@/ui/menu";
-import { ConfirmModal, FormModal, Modal } from "@/ui/modal";
+import { Modal } from "@/ui/modal";
 import { DataTable } from "@/ui/table";
 import { Ago, Truncated } from "@/ui/values";
+import { RemoveModal, SaveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
 import { GrantBadges, GrantsField, grantsProblem } from "./grants";
@@ -186,21 +187,20 @@ export function UsersPage() {
           onSecret={setSecret}
         />
       )}
-      <ConfirmModal
-        open={removing !== null}
-        onClose={() => setRemoving(null)}
-        title="Remove user"
-        confirmLabel="Remove"
-        danger
-        busy={remove.isPending}
-        failure={remove.error ? failureOf(remove.error) : null}
-        onConfirm={() => removing && remove.mutate(removing.id)}
-      >
-        <p>
-          <strong className="font-medium text-ink">{removing?.name}</strong> can no longer sign in,
-          and their tokens stop working. What they did stays in the audit log.
-        </p>
-      </ConfirmModal>
+      {removing && (
+        <RemoveModal
+          onClose={() => setRemoving(null)}
+          title="Remove user"
+          confirmLabel="Remove"
+          remove={remove}
+          what={removing.id}
+        >
+          <p>
+            <strong className="font-medium text-ink">{removing.name}</strong> can no longer sign in,
+            and their tokens stop working. What they did stays in the audit log.
+          </p>
+        </RemoveModal>
+      )}
       <SecretModal
         title="New password"
         text={
@@ -252,16 +252,13 @@ function UserModal({
   });
   const badName = !user && name.length > 0 && !/^[a-z0-9][a-z0-9._@-]{0,99}$/.test(name);
   return (
-    <FormModal
-      open
+    <SaveModal
       onClose={onClose}
       size="lg"
       title={user ? `Edit ${user.name}` : "Add user"}
       description={user ? undefined : "A password is made and shown once"}
       submitLabel={user ? "Save" : "Add user"}
-      onSubmit={() => save.mutate()}
-      busy={save.isPending}
-      failure={save.error ? failureOf(save.error) : null}
+      save={save}
       disabledReason={
         !name ? "Give a name" : badName ? "The name is not right" : grantsProblem(grants)
       }
@@ -286,7 +283,7 @@ function UserModal({
         autoComplete="off"
       />
       <GrantsField grants={grants} onChange={setGrants} />
-    </FormModal>
+    </SaveModal>
   );
 }
 

@@ -11,10 +11,10 @@ import { Card } from "@/ui/card";
 import { CheckField, SecretField, TextField } from "@/ui/field";
 import { words } from "@/ui/format";
 import { Menu } from "@/ui/menu";
-import { ConfirmModal, FormModal } from "@/ui/modal";
 import { DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { Ago, Truncated } from "@/ui/values";
+import { RemoveModal, SaveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
 
@@ -184,20 +184,19 @@ export function NotificationsPage() {
           onClose={() => setEditing(null)}
         />
       )}
-      <ConfirmModal
-        open={removing !== null}
-        onClose={() => setRemoving(null)}
-        title="Remove notification"
-        confirmLabel="Remove"
-        danger
-        busy={remove.isPending}
-        failure={remove.error ? failureOf(remove.error) : null}
-        onConfirm={() => removing && remove.mutate(removing.id)}
-      >
-        <p>
-          <strong className="font-medium text-ink">{removing?.name}</strong> gets no more messages.
-        </p>
-      </ConfirmModal>
+      {removing && (
+        <RemoveModal
+          onClose={() => setRemoving(null)}
+          title="Remove notification"
+          confirmLabel="Remove"
+          remove={remove}
+          what={removing.id}
+        >
+          <p>
+            <strong className="font-medium text-ink">{removing.name}</strong> gets no more messages.
+          </p>
+        </RemoveModal>
+      )}
     </SettingsFrame>
   );
 }
@@ -238,15 +237,11 @@ function NotificationModal({ target, onClose }: { target: Target | null; onClose
     onDone: onClose,
   });
   return (
-    <FormModal
-      open
+    <SaveModal
       onClose={onClose}
       size="lg"
       title={target ? "Edit notification" : "Add notification"}
-      submitLabel="Save"
-      onSubmit={() => save.mutate(undefined)}
-      busy={save.isPending}
-      failure={save.error ? failureOf(save.error) : null}
+      save={save}
       disabledReason={
         !name.trim() ? "Give it a name" : !target && !url ? "Say where messages go" : null
       }
@@ -281,6 +276,6 @@ function NotificationModal({ target, onClose }: { target: Target | null; onClose
         </div>
       </fieldset>
       <CheckField label="Enabled" checked={enabled} onChange={setEnabled} />
-    </FormModal>
+    </SaveModal>
   );
 }

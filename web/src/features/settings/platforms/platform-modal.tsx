@@ -6,8 +6,8 @@ import { api, failureOf, fieldError, type Schemas, take } from "@/api-client";
 import { Button } from "@/ui/button";
 import { ChoiceField, SecretField, SelectField, TextAreaField, TextField } from "@/ui/field";
 import { plural } from "@/ui/format";
-import { FormModal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
+import { SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
 
 type Platform = Schemas["PlatformInfo"];
@@ -72,15 +72,12 @@ export function PlatformModal({ platform, onClose }: { platform?: Platform; onCl
     onDone: onClose,
   });
   return (
-    <FormModal
-      open
+    <SaveModal
       onClose={onClose}
       size="lg"
       title={platform ? "Edit platform" : "Add platform"}
       submitLabel={platform ? "Save" : "Add platform"}
-      onSubmit={() => save.mutate(undefined)}
-      busy={save.isPending}
-      failure={save.error ? failureOf(save.error) : null}
+      save={save}
       disabledReason={missing}
       extra={
         <Button busy={test.isPending} disabledReason={missing} onClick={() => test.mutate()}>
@@ -204,6 +201,6 @@ export function PlatformModal({ platform, onClose }: { platform?: Platform; onCl
         </Notice>
       )}
       {test.error && <Notice tone="bad">{failureOf(test.error).detail}</Notice>}
-    </FormModal>
+    </SaveModal>
   );
 }

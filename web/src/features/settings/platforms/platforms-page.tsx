@@ -16,12 +16,12 @@ import { Button } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { plural, words } from "@/ui/format";
 import { Menu } from "@/ui/menu";
-import { ConfirmModal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
 import { DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { useUrlState } from "@/ui/url-state";
 import { Ago, Truncated } from "@/ui/values";
+import { RemoveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
 import { useSave } from "../use-save";
 import { PlatformModal } from "./platform-modal";
@@ -214,24 +214,21 @@ export function PlatformsPage() {
         ))}
       {get("add") && !denied && <PlatformModal onClose={() => set({ add: null })} />}
       {editing && <PlatformModal platform={editing} onClose={() => setEditing(null)} />}
-      <ConfirmModal
-        open={removing !== null}
-        onClose={() => setRemoving(null)}
-        title="Remove platform"
-        confirmLabel="Remove"
-        danger
-        busy={remove.isPending}
-        failure={remove.error ? failureOf(remove.error) : null}
-        onConfirm={() => removing && remove.mutate(removing.id)}
-      >
-        {removing && (
+      {removing && (
+        <RemoveModal
+          onClose={() => setRemoving(null)}
+          title="Remove platform"
+          confirmLabel="Remove"
+          remove={remove}
+          what={removing.id}
+        >
           <p>
             {plural(removing.vm_count, "virtual machine")} of{" "}
             <strong className="font-medium text-ink">{removing.name}</strong> will no longer be
             backed up. Their backups stay and can be restored.
           </p>
-        )}
-      </ConfirmModal>
+        </RemoveModal>
+      )}
     </SettingsFrame>
   );
 }

@@ -1,10 +1,10 @@
 "use client";
 
 import { useState } from "react";
-import { api, failureOf, type Schemas, take } from "@/api-client";
+import { api, type Schemas, take } from "@/api-client";
 import { CheckField, ChoiceField, TextField } from "@/ui/field";
-import { FormModal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
+import { SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
 
 const LONGEST_DAYS = 3650;
@@ -104,15 +104,11 @@ export function ImmutabilityModal({
     onDone: onClose,
   });
   return (
-    <FormModal
-      open
+    <SaveModal
       onClose={onClose}
       title="Immutability"
       description={repository.name}
-      submitLabel="Save"
-      onSubmit={() => save.mutate(undefined)}
-      busy={save.isPending}
-      failure={save.error ? failureOf(save.error) : null}
+      save={save}
       disabledReason={days === null ? "Say for how many days" : null}
     >
       <RuleFields rule={rule} onChange={setRule} bucket={repository.type === "s3"} />
@@ -122,6 +118,6 @@ export function ImmutabilityModal({
           the shorter time.
         </Notice>
       )}
-    </FormModal>
+    </SaveModal>
   );
 }

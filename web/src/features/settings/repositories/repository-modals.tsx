@@ -1,10 +1,10 @@
 "use client";
 
 import { useState } from "react";
-import { api, failureOf, type Schemas, take } from "@/api-client";
+import { api, type Schemas, take } from "@/api-client";
 import { TextField } from "@/ui/field";
 import { count } from "@/ui/format";
-import { ConfirmModal, FormModal } from "@/ui/modal";
+import { RemoveModal, SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
 
 type Repository = Schemas["RepositoryInfo"];
@@ -30,18 +30,14 @@ export function RenameModal({
     onDone: onClose,
   });
   return (
-    <FormModal
-      open
+    <SaveModal
       onClose={onClose}
       title="Rename repository"
-      submitLabel="Save"
-      onSubmit={() => save.mutate(undefined)}
-      busy={save.isPending}
-      failure={save.error ? failureOf(save.error) : null}
+      save={save}
       disabledReason={name.trim() ? null : "Give it a name"}
     >
       <TextField label="Name" value={name} onChange={setName} autoFocus />
-    </FormModal>
+    </SaveModal>
   );
 }
 
@@ -64,22 +60,18 @@ export function ForgetModal({
     onDone: onClose,
   });
   return (
-    <ConfirmModal
-      open
+    <RemoveModal
       onClose={onClose}
       title="Forget repository"
       confirmLabel="Forget"
-      danger
       typed={repository.name}
-      busy={forget.isPending}
-      failure={forget.error ? failureOf(forget.error) : null}
-      onConfirm={() => forget.mutate(undefined)}
+      remove={forget}
     >
       <p>
         Its {count(repository.backup_count)} restore points leave the lists here. Nothing in{" "}
         <span className="font-mono text-xs">{repository.location}</span> is deleted: add it again
         with its passphrase or its recovery kit.
       </p>
-    </ConfirmModal>
+    </RemoveModal>
   );
 }

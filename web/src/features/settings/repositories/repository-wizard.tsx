@@ -2,16 +2,18 @@
 
 import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
-import { HiOutlineDownload } from "react-icons/hi";
 import { api, failureOf, fieldError, type Schemas, take } from "@/api-client";
 import { Button } from "@/ui/button";
 import { cx } from "@/ui/class-names";
 import { CheckField, ChoiceField, SecretField, TextField } from "@/ui/field";
 import { bytes, plural } from "@/ui/format";
-import { FormModal, Modal } from "@/ui/modal";
+import { FormModal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
+import { SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
 import { daysOf, type Rule, RuleFields } from "./immutability";
+import { NewPassphraseFields, passphraseProblem, type TypedPassphrase } from "./new-passphrase";
+import { RecoveryKitModal } from "./recovery-kit";
 
 type Step = "where" | "keys" | "kit";
 const STEPS: Array<[Step, string]> = [
@@ -32,11 +34,8 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
   const [key, setKey] = useState("");
   const [plainHttp, setPlainHttp] = useState(false);
   const [name, setName] = useState("");
-  const [passphrase, setPassphrase] = useState("");
-  const [again, setAgain] = useState("");
+  const [passphrase, setPassphrase] = useState<TypedPassphrase>({ text: "", again: "" });
   const [rule, setRule] = useState<Rule>({ on: false, days: "14", mode: "compliance" });
-  const [kept, setKept] = useState(false);
-  const [downloaded, setDownloaded] = useState(false);
 
   const target: Schemas["RepositoryTarget"] = {
     location: kind === "local" ? folder.trim() : `s3://${bucket.trim().replace(/^s3:\/\//, "")}`,
@@ -66,7 +65,7 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
             ...target,
             name: name.trim(),
             mode: exists ? "open" : "create",
-            passphrase,
+            passphrase: passphrase.text,
             immutable_days: exists ? 0 : (daysOf(rule) ?? 0),
             immutable_mode: rule.mode,
           },
@@ -93,16 +92,13 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
         : !keyId.trim() || !key
           ? "Give the access keys"
           : null;
-  const mismatch = !exists && again.length > 0 && again !== passphrase;
   const missingKeys = !name.trim()
     ? "Give it a name"
-    : !passphrase
-      ? "Give the passphrase"
-      : !exists && passphrase !== again
-        ? "Repeat the passphrase"
-        : !exists && daysOf(rule) === null
-          ? "Say for how many days"
-          : null;
+    : exists
+      ? passphrase.text
+        ? null
+        : "Give the passphrase"
+      : (passphraseProblem(passphrase) ?? (daysOf(rule) === null ? "Say for how many days" : null));
   const place = STEPS.findIndex(([one]) => one === step);
   const progress = (
     <ol className="flex gap-2 text-xs" aria-label="Steps">
@@ -121,71 +117,23 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
     </ol>
   );
 
-  if (step === "kit" && create.data?.recovery_kit) {
-    const kit = create.data.recovery_kit;
+  if (step === "kit" && create.data?.recovery_kit)
     return (
-      <Modal
-        open
-        onClose={() => {
-          if (kept) onClose();
-        }}
-        title="Recovery kit"
-        size="lg"
-        footer={
-          <Button
-            variant="primary"
-            onClick={onClose}
-            disabledReason={kept ? null : "Download the kit and confirm first"}
-          >
-            Done
-          </Button>
-        }
-      >
-        <div className="flex flex-col gap-4">
-          {progress}
-          <p className="text-ink-2">
-            With this kit the repository opens when the passphrase is lost. It is shown only now and
-            kept nowhere. Store it away from this server, printed or in a safe.
-          </p>
-          <textarea
-            readOnly
-            aria-label="Recovery kit"
-            value={kit}
-            rows={8}
-            className="w-full rounded-md border border-line bg-sunken p-3 font-mono text-xs text-ink"
-            onFocus={(event) => event.target.select()}
-          />
-          <div>
-            <Button
-              icon={HiOutlineDownload}
-              variant={downloaded ? "secondary" : "primary"}
-              onClick={() => {
-                download(
-                  `holdfast-recovery-kit-${name.trim().replaceAll(/[^A-Za-z0-9._-]+/g, "-")}.txt`,
-                  kit,
-                );
-                setDownloaded(true);
-              }}
-            >
-              Download the kit
-            </Button>
-          </div>
-          <CheckField label="I keep the kit in a safe place" checked={kept} onChange={setKept} />
-        </div>
-      </Modal>
+      <RecoveryKitModal
+        kit={create.data.recovery_kit}
+        name={name}
+        onClose={onClose}
+        above={progress}
+      />
     );
-  }
   if (step === "keys") {
     return (
-      <FormModal
-        open
+      <SaveModal
         onClose={onClose}
         size="lg"
         title="Add repository"
         submitLabel={exists ? "Open repository" : "Create repository"}
-        onSubmit={() => create.mutate(undefined)}
-        busy={create.isPending}
-        failure={create.error ? failureOf(create.error) : null}
+        save={create}
         disabledReason={missingKeys}
         extra={<Button onClick={() => setStep("where")}>Back</Button>}
       >
@@ -208,25 +156,20 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
           placeholder="Primary"
           error={fieldError(create.error, "name")}
         />
-        <SecretField
-          label="Passphrase"
-          value={passphrase}
-          onChange={setPassphrase}
-          autoComplete="new-password"
-          error={fieldError(create.error, "passphrase")}
-          hint={
-            exists
-              ? "The one it was made with"
-              : "Without it and without the recovery kit, nobody can read the backups"
-          }
-        />
-        {!exists && (
+        {exists ? (
           <SecretField
-            label="Passphrase again"
-            value={again}
-            onChange={setAgain}
-            autoComplete="new-password"
-            error={mismatch ? "The two are not alike" : null}
+            label="Passphrase"
+            value={passphrase.text}
+            onChange={(text) => setPassphrase({ text, again: "" })}
+            error={fieldError(create.error, "passphrase")}
+            hint="The one it was made with, or a recovery key"
+          />
+        ) : (
+          <NewPassphraseFields
+            label="Passphrase"
+            value={passphrase}
+            onChange={setPassphrase}
+            error={fieldError(create.error, "passphrase")}
           />
         )}
         {!exists && (
@@ -237,7 +180,7 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
             error={fieldError(create.error, "immutable_days")}
           />
         )}
-      </FormModal>
+      </SaveModal>
     );
   }
   return (
@@ -330,12 +273,4 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
       )}
     </FormModal>
   );
-}
-
-function download(name: string, text: string) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
