@@ -134,6 +134,41 @@ def test_files_are_searched_looked_at_and_taken_together(
     assert serious(page) == []
 
 
+def test_an_archive_says_how_far_it_is_and_can_be_cancelled(
+    lab: Lab, open_lab_page: Callable[..., Page]
+) -> None:
+    _, newest = _two_versions(lab)
+    page = open_lab_page(f"/backups/restore?backup={newest}")
+    page.get_by_role("checkbox", name="Choose srv").check()
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+
+    def speed(bytes_per_second: int) -> None:
+        limits = {"latency": 0, "downloadThroughput": bytes_per_second, "uploadThroughput": -1}
+        line.send("Network.emulateNetworkConditions", {"offline": False, **limits})
+
+    downloads = page.get_by_role("region", name="Downloads")
+    begin = page.get_by_role("button", name="Download as zip")
+
+    speed(200_000)
+    begin.click()
+    expect(downloads).to_contain_text(re.compile(r"iB of up to [0-9.]+ MiB . [0-9.]+ [KM]iB/s"))
+    bar = downloads.get_by_role("progressbar", name="Download of srv.zip")
+    expect(bar).to_have_attribute("aria-valuenow", re.compile("^[1-9]"))
+    assert serious(page) == []
+    downloads.get_by_role("button", name="Cancel srv.zip").click()
+    expect(downloads).to_have_count(0)
+    speed(-1)
+    name, content = _saved(page, begin)
+    assert name == "srv.zip"
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        packed = {each.filename for each in archive.infolist() if not each.is_dir()}
+    expected = {path for path in web_server(2) if path.startswith("srv/")}
+    assert len(packed) == len(expected)
+    expect(downloads.get_by_label("Done")).to_be_visible()
+
+
 def test_a_disk_is_restored_from_the_wizard(lab: Lab, open_lab_page: Callable[..., Page]) -> None:
     first, _ = _two_versions(lab)
     page = open_lab_page(f"/backups/{first}")

@@ -50,7 +50,7 @@ export function useBackupColumns(): Column<BackupJob>[] {
               {job.vm_name}
             </Link>
             <span className="block truncate text-xs text-ink-3 @2xl:hidden">
-              <Ago time={job.started_at ?? job.created_at} /> · {words(job.backup_type)}
+              <Ago time={job.started_at ?? job.created_at} />
             </span>
           </>
         ),
@@ -73,7 +73,12 @@ export function useBackupColumns(): Column<BackupJob>[] {
         key: "status",
         title: "Status",
         width: "w-28",
-        cell: (job) => <RunBadge state={job.status} title={job.error_message ?? undefined} />,
+        cell: (job) => (
+          <>
+            <RunBadge state={job.status} title={job.error_message ?? undefined} />
+            <span className="block text-xs text-ink-3 @2xl:hidden">{words(job.backup_type)}</span>
+          </>
+        ),
       },
       {
         key: "progress",

@@ -101,7 +101,7 @@ export function LogLines({
                   {line.message}
                 </span>
                 <span
-                  className="ml-auto max-w-32 flex-none truncate text-ink-3 sm:max-w-40 md:max-w-56"
+                  className="min-w-0 flex-1 basis-0 truncate text-right text-ink-3 sm:max-w-40 sm:flex-none sm:basis-auto md:max-w-56"
                   title={line.vm_name || line.source}
                 >
                   {line.vm_name || line.source}

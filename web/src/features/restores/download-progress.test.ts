@@ -9,6 +9,7 @@ const BEGUN: Download = {
   atMost: null,
   received: 500_000,
   bps: 0,
+  waiting: false,
   state: "running",
   problem: "",
 };
@@ -22,7 +23,7 @@ test("a file shows percent of its length", () => {
 test("an archive shows what it has at most, and is not done before its end", () => {
   const archive = { ...BEGUN, atMost: 2_000_000 };
   expect(progressOf(archive)).toBe(25);
-  expect(amountOf(archive)).toMatch(/ of about .* at most$/);
+  expect(amountOf(archive)).toMatch(/ of up to .*iB$/);
   expect(progressOf({ ...archive, received: 2_100_000 })).toBe(99);
 });
 

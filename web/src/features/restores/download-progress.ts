@@ -12,6 +12,8 @@ export interface Download {
   atMost: number | null;
   received: number;
   bps: number;
+  /** No byte has come for a while. */
+  waiting: boolean;
   state: "running" | "done" | "failed" | "handed";
   problem: string;
 }
@@ -27,5 +29,5 @@ export function progressOf({ received, total, atMost }: Download): number | null
 
 export function amountOf({ received, total, atMost }: Download): string {
   if (total) return `${bytes(received)} of ${bytes(total)}`;
-  return atMost ? `${bytes(received)} of about ${bytes(atMost)} at most` : bytes(received);
+  return atMost ? `${bytes(received)} of up to ${bytes(atMost)}` : bytes(received);
 }

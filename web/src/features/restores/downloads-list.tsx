@@ -73,7 +73,7 @@ function Item({
   onRemove: (id: number) => void;
   onAgain: (download: Download) => void;
 }) {
-  const { state, name, received, bps } = download;
+  const { state, name, received, bps, waiting } = download;
   return (
     <li className="border-b border-line px-3.5 py-2 text-sm last:border-b-0">
       <div className="flex items-center gap-2">
@@ -113,7 +113,12 @@ function Item({
         />
       )}
       <p className="mt-0.5 text-xs tabular-nums text-ink-3">
-        {state === "running" && [amountOf(download), bps && rate(bps)].filter(Boolean).join(" · ")}
+        {state === "running" &&
+          (received === 0
+            ? "The service prepares it"
+            : [amountOf(download), waiting ? "waiting for data" : bps && rate(bps)]
+                .filter(Boolean)
+                .join(" · "))}
         {state === "done" && bytes(received)}
         {state === "failed" && <span className="text-bad">{download.problem}</span>}
         {state === "handed" && "The browser downloads it: see its own list"}

@@ -20,6 +20,7 @@ interface Downloads {
 }
 
 const SHOWN_EVERY_MS = 250;
+const WAITING_MS = 2000;
 const Context = createContext<Downloads | null>(null);
 
 export function useDownloads(): Downloads {
@@ -44,7 +45,16 @@ export function DownloadsProvider({ children }: { children: ReactNode }) {
       transfers.current.set(id, { transfer, abort });
       let shownAt = performance.now();
       let shownBytes = transfer.received;
-      change(id, { state: "running", problem: "" });
+      change(id, {
+        state: "running",
+        problem: "",
+        waiting: false,
+        received: transfer.resumable ? transfer.received : 0,
+      });
+      // Without bytes nothing else would say that the speed is not what it was.
+      const watch = setInterval(() => {
+        if (performance.now() - shownAt > WAITING_MS) change(id, { bps: 0, waiting: true });
+      }, WAITING_MS / 2);
       try {
         const blob = await transfer.run(abort.signal, () => {
           const now = performance.now();
@@ -57,6 +67,7 @@ export function DownloadsProvider({ children }: { children: ReactNode }) {
             total: transfer.total,
             atMost: transfer.atMost,
             bps,
+            waiting: false,
           });
         });
         save(blob, name);
@@ -76,8 +87,12 @@ export function DownloadsProvider({ children }: { children: ReactNode }) {
           problem:
             error instanceof Refused
               ? error.message
-              : "The connection broke off. It goes on where it stopped when you try again.",
+              : transfer.resumable
+                ? "The connection broke off. It goes on where it stopped when you try again."
+                : "The connection broke off. An archive begins anew when you try again.",
         });
+      } finally {
+        clearInterval(watch);
       }
     },
     [change],
@@ -107,6 +122,7 @@ export function DownloadsProvider({ children }: { children: ReactNode }) {
           atMost: null,
           received: 0,
           bps: 0,
+          waiting: false,
           state: large ? "handed" : "running",
           problem: "",
         },

@@ -28,7 +28,7 @@ export class Transfer {
   /** `resumable`: the address answers ranges, so that a second `run` goes on where it broke off. */
   constructor(
     private readonly address: string,
-    private readonly resumable: boolean,
+    readonly resumable: boolean,
   ) {}
 
   /** Throws TooLarge, Refused, TypeError when the network fails, AbortError. */
