@@ -28,7 +28,8 @@ from tests.benchmarks.tools import DISTANT, IMAGE_TOOLS, KEEPERS, OURS, PACKAGES
 from tests.benchmarks.vm_rounds import VIRTNBDBACKUP, run_vm_round
 
 _DEFAULT_WORK = Path("/var/tmp/holdfast-bench")  # noqa: S108 - locked; kept between runs
-_ROUNDS = ("image", "maintenance", "points", "vm", "s3")
+_ROUNDS = ("image", "maintenance", "points", "vm", "s3", "s3-points")
+"""The last one is a part of the one before."""
 _SPACE_FACTOR = 8
 """Times the disk's size that the stores and copies of a round take."""
 _IMAGE_PHASES = (Phase.FULL, Phase.UNCHANGED, Phase.CHANGED, Phase.RESTORE)
@@ -96,7 +97,8 @@ def _measure(options: argparse.Namespace, conditions: Conditions, results: Resul
     keepers = [name for name in KEEPERS if name in names]
     vm, peer = _vm_tools(results) if "vm" in rounds else (False, False)
     with ExitStack() as stack:
-        bucket = stack.enter_context(distant_bucket()) if "s3" in rounds else None
+        far_away = bool({"s3", "s3-points"} & rounds)
+        bucket = stack.enter_context(distant_bucket()) if far_away else None
         far = [name for name in DISTANT if name in names]
         for number in range(options.repeat):
             if "image" in rounds:
@@ -107,9 +109,10 @@ def _measure(options: argparse.Namespace, conditions: Conditions, results: Resul
                 run_point_round(number, keepers, conditions, results)
             if vm:
                 run_vm_round(number, peer, conditions, results)
-            if bucket:
+            if bucket and "s3" in rounds:
                 run_image_round(number, far, conditions, results, bucket)
                 run_maintenance_round(number, far, conditions, results, bucket)
+            if bucket:
                 run_point_round(number, far, conditions, results, bucket)
     if bucket:
         results.skip([phase for phase in Phase if phase.name.startswith("S3_")], "borg", "no S3")

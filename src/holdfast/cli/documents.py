@@ -4,13 +4,15 @@ never renamed."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.cli.screen import table
 from holdfast.core.clock import format_time
 from holdfast.core.units import format_bytes
-from holdfast.repository import RestorePoint
-from holdfast.repository.losses import PointLoss
+
+if TYPE_CHECKING:
+    from holdfast.repository import RestorePoint
+    from holdfast.repository.losses import PointLoss
 
 
 def point_document(point: RestorePoint) -> dict[str, Any]:

@@ -8,13 +8,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import repository
 from holdfast.core.errors import InvalidInput
-from holdfast.hypervisors.driver import HypervisorDriver, VirtualMachine
 from holdfast.repository import (
     Credential,
-    Repository,
     StoreOptions,
     is_recovery_key,
     is_s3_url,
@@ -22,9 +21,14 @@ from holdfast.repository import (
     parse_recovery_key,
     read_config,
 )
-from holdfast.repository.rescue import Rescue, open_for_rescue
 from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.unlocking import Unlocking
 from holdfast.settings import Settings, read_passphrase, read_s3_access
+
+if TYPE_CHECKING:
+    from holdfast.hypervisors.driver import HypervisorDriver, VirtualMachine
+    from holdfast.repository import Repository
+    from holdfast.repository.rescue import Rescue
 
 _LONGEST_KIT = 65536
 
@@ -38,13 +42,18 @@ class Source:
 
 
 def open_repository(
-    location: str, passphrase_file: Path | None, settings: Settings, *, cached: bool = True
+    location: str,
+    passphrase_file: Path | None,
+    settings: Settings,
+    *,
+    cached: bool = True,
+    for_list: bool = False,
 ) -> Repository:
     """Looks at the repository first, so that a wrong path is said before a passphrase is asked.
-    Without `cached` everything is read from the repository itself."""
+    Without `cached` everything is read from the repository itself. `for_list`: all points are
+    asked for next."""
     store = open_store(location, _store_options(location, settings, cached=cached))
-    header = read_config(store)
-    return Repository.open(store, _credential(passphrase_file, settings), header=header)
+    return _opened(store, passphrase_file, settings, for_list=for_list)[0]
 
 
 def open_without_key(location: str, settings: Settings) -> ObjectStore:
@@ -56,6 +65,8 @@ def open_rescue(
     location: str, kit: Path | None, passphrase_file: Path | None, settings: Settings
 ) -> Rescue:
     """Past what of its frame is missing or damaged. Writes nothing, caches nothing."""
+    from holdfast.repository.rescue import open_for_rescue
+
     store = open_store(location, _store_options(location, settings, cached=False))
     return open_for_rescue(store, _kit(kit) if kit else _credential(passphrase_file, settings))
 
@@ -65,9 +76,7 @@ def open_with_credential(
 ) -> tuple[Repository, Credential]:
     """For changing what opens the repository: also what opened it now."""
     store = open_store(location, _store_options(location, settings, cached=False))
-    header = read_config(store)
-    credential = _credential(passphrase_file, settings)
-    return Repository.open(store, credential, header=header), credential
+    return _opened(store, passphrase_file, settings)
 
 
 def new_passphrase(file: Path | None) -> Credential:
@@ -117,6 +126,24 @@ def open_source(text: str, settings: Settings, *, format: str | None, name: str 
 def point_bytes(text: str) -> bytes:
     """A path inside a guest as the user's bytes."""
     return os.fsencode(text)
+
+
+def _opened(
+    store: ObjectStore, passphrase_file: Path | None, settings: Settings, *, for_list: bool = False
+) -> tuple[Repository, Credential]:
+    """What needs no key yet is done while it is derived: the import of the rest of the program,
+    half of the start, and reading what a list needs."""
+    header = read_config(store)
+    credential = _credential(passphrase_file, settings)
+    unlocking = Unlocking(store, credential, header)
+    from holdfast.repository import Repository
+    from holdfast.repository.bundles import fetch_bundles
+
+    bundles = fetch_bundles(store) if for_list else None
+    opened = Repository.open_unlocking(unlocking)
+    if bundles is not None:
+        opened.manifests.bundles.take(bundles)
+    return opened, credential
 
 
 def _store_options(location: str, settings: Settings, *, cached: bool) -> StoreOptions:

@@ -65,7 +65,7 @@ class Screen:
         self._has_document = True
         # Indented only for eyes: that takes five times as long, seconds for ten thousand points.
         indent = 2 if sys.stdout.isatty() else None
-        print(json.dumps(document, indent=indent, ensure_ascii=True))
+        print(json.dumps(document, indent=indent, ensure_ascii=True, check_circular=False))
 
 
 class ProgressBar:

@@ -18,7 +18,7 @@ from holdfast.repository.format.bundle import decode_bundle, encode_bundle
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.point import Manifest, decode_manifests
 from holdfast.repository.reading import each, is_distant
-from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.store.store import ObjectStore, keys_below
 
 FOLDER = "bundles/"
 _KEY = re.compile(FOLDER + r"[0-9a-f]{64}")
@@ -33,37 +33,30 @@ class Bundles:
     def __init__(self, store: ObjectStore, sealer: Sealer) -> None:
         self._store = store
         self._sealer = sealer
+        self._ahead: Mapping[str, bytes] | None = None
+
+    def take(self, fetched: Mapping[str, bytes]) -> None:
+        """What `fetch_bundles` found a moment ago, for the next `read_all`."""
+        self._ahead = fetched
 
     def listed(self) -> list[str]:
         """Their keys, in no order. What lies there under another name is none."""
-        return [info.key for info in self._store.list(FOLDER) if _KEY.fullmatch(info.key)]
+        return _listed(self._store)
 
     def read(self, key: str) -> dict[str, bytes]:
         """The contents of its manifests, by the ids of their points. Raises ObjectDamaged,
         ObjectMissing."""
-        stored = self._store.get(key)
-        if blake3(stored).hexdigest() != key.removeprefix(FOLDER):
-            raise ObjectDamaged(key=key, problem="its bytes do not hash to its name")
-        return decode_bundle(self._sealer.open(Kind.BUNDLE, "", stored, key=key), key=key)
+        return self._opened(key, self._store.get(key))
 
     def read_all(self) -> dict[str, dict[str, bytes]]:
         """Every bundle there is by its key; nothing in one that cannot be read."""
+        ahead, self._ahead = self._ahead, None
+        fetched = fetch_bundles(self._store) if ahead is None else ahead
         found: dict[str, dict[str, bytes]] = {}
-        tried: set[str] = set()
-        for _ in range(_LISTINGS):
-            keys = [key for key in self.listed() if key not in tried]
-            tried.update(keys)
-            is_slow = is_distant(self._store) and len(keys) > 1
-            read = each(self._read_or_none, keys, workers=_READERS, is_slow=is_slow)
-            gone = False
-            for key, manifests in zip(keys, read, strict=True):
-                if manifests is None:
-                    gone = True
-                else:
-                    found[key] = manifests
-            if not gone:
-                break
-            # Others were put in place of those that went since the listing.
+        for key, stored in fetched.items():
+            found[key] = {}
+            with suppress(ObjectDamaged):
+                found[key] = self._opened(key, stored)
         return found
 
     def put(self, manifests: Mapping[str, bytes]) -> str:
@@ -79,14 +72,42 @@ class Bundles:
         with suppress(ObjectMissing, ObjectLocked):
             self._store.delete(key)
 
-    def _read_or_none(self, key: str) -> dict[str, bytes] | None:
-        """Nothing in a damaged one, None when it is gone."""
+    def _opened(self, key: str, stored: bytes) -> dict[str, bytes]:
+        if blake3(stored).hexdigest() != key.removeprefix(FOLDER):
+            raise ObjectDamaged(key=key, problem="its bytes do not hash to its name")
+        return decode_bundle(self._sealer.open(Kind.BUNDLE, "", stored, key=key), key=key)
+
+
+def fetch_bundles(store: ObjectStore) -> dict[str, bytes]:
+    """Every bundle as it is stored, by its key: for who has no key yet. Raises StoreUnavailable."""
+    found: dict[str, bytes] = {}
+    tried: set[str] = set()
+
+    def fetch(key: str) -> bytes | None:
+        """Nothing of one that cannot be read, None when it is gone."""
         try:
-            return self.read(key)
+            return store.get(key)
         except ObjectDamaged:
-            return {}
+            return b""
         except ObjectMissing:
             return None
+
+    for _ in range(_LISTINGS):
+        keys = [key for key in _listed(store) if key not in tried]
+        tried.update(keys)
+        is_slow = is_distant(store) and len(keys) > 1
+        fetched = list(each(fetch, keys, workers=_READERS, is_slow=is_slow))
+        found |= {
+            key: stored for key, stored in zip(keys, fetched, strict=True) if stored is not None
+        }
+        if None not in fetched:
+            break
+        # Others were put in place of those that went since the listing.
+    return found
+
+
+def _listed(store: ObjectStore) -> list[str]:
+    return [key for key in keys_below(store, FOLDER) if _KEY.fullmatch(key)]
 
 
 def decoded(contents: Mapping[str, bytes]) -> dict[str, Manifest]:

@@ -59,13 +59,13 @@ class Holds:
 
     def on(self, point_id: str) -> list[Hold]:
         """The holds in force on a point."""
-        if not self.named and not self.unreadable:
-            return []
         holds = (*self.named.get(point_id, ()), *self.unreadable)
         return [hold for hold in holds if (hold.id, point_id) not in self.released]
 
     def reason(self, point_id: str) -> str:
         """Why the point is held; empty when it is not."""
+        if not self.named and not self.unreadable:
+            return ""
         return "; ".join(sorted({hold.reason for hold in self.on(point_id)}))
 
 

@@ -19,7 +19,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.ids import uuid7
 from holdfast.core.units import KIB, ceil_div
-from holdfast.repository.access import KeySlots, unlock
+from holdfast.repository.access import KeySlots
 from holdfast.repository.chunks import ChunkReader
 from holdfast.repository.data_keys import DataKeys
 from holdfast.repository.disk_map import DiskMap
@@ -52,7 +52,7 @@ from holdfast.repository.manifests import Manifests
 from holdfast.repository.marks import Marks
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
-from holdfast.repository.presence import SENTINEL_KEY, read_config, refuse_used
+from holdfast.repository.presence import SENTINEL_KEY, refuse_used
 from holdfast.repository.proofs import Proofs
 from holdfast.repository.reading import is_distant, side_by_side
 from holdfast.repository.restore_point import RestorePoint, all_points, known_point
@@ -62,6 +62,7 @@ from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.opening import shared_store, store_document
 from holdfast.repository.store.store import ObjectStore
 from holdfast.repository.tombstones import Tombstones
+from holdfast.repository.unlocking import Unlocking
 
 DEFAULT_CHUNK_BYTES = 256 * KIB
 _LEFTOVER_AGE_S = 86_400.0
@@ -152,24 +153,18 @@ class Repository:
 
     @classmethod
     def open(
-        cls,
-        store: ObjectStore,
-        credential: Credential,
-        *,
-        clock: Clock | None = None,
-        header: tuple[RepositoryConfig, bytes] | None = None,
+        cls, store: ObjectStore, credential: Credential, *, clock: Clock | None = None
     ) -> Repository:
-        """`header` is that of `read_config` for who has just read it. Raises NotARepository,
-        RepositoryTooNew, RepositoryIncomplete, WrongPassphrase, ObjectDamaged. Reads no index
-        yet."""
-        config, stored = header or read_config(store)
-        master, sentinel = side_by_side(
-            store,
-            lambda: unlock(store, config, credential),
-            lambda: _read_or_none(store, SENTINEL_KEY),
-        )
-        check_config(stored, master)
-        repository = cls(store, config, master, clock or SystemClock())
+        """Raises NotARepository, RepositoryTooNew, RepositoryIncomplete, WrongPassphrase,
+        ObjectDamaged. Reads no index yet."""
+        return cls.open_unlocking(Unlocking(store, credential), clock=clock)
+
+    @classmethod
+    def open_unlocking(cls, unlocking: Unlocking, *, clock: Clock | None = None) -> Repository:
+        """`open` for who has begun to unlock it already. Raises what `open` raises."""
+        store = unlocking.store
+        sentinel = _read_or_none(store, SENTINEL_KEY)
+        repository = cls(store, unlocking.config, unlocking.master(), clock or SystemClock())
         repository._check_sentinel(sentinel)
         return repository
 

@@ -12,9 +12,8 @@ from typing import cast
 from blake3 import blake3
 
 from holdfast.repository.errors import ObjectDamaged, RepositoryTooNew
-from holdfast.repository.format import FORMAT_VERSION
+from holdfast.repository.format import FORMAT_VERSION, MAX_CHUNK_BYTES
 from holdfast.repository.format.keys import derive
-from holdfast.repository.format.pack import MAX_CHUNK_BYTES
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
 _FIELDS = {"format", "version", "id", "created_at", "chunk_bytes", "features"}

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from holdfast.repository.errors import ObjectDamaged
+from holdfast.repository.format import MAX_CHUNK_BYTES
 from holdfast.repository.format.keys import derive
 
 MAGIC = b"HFPACK1\n"
@@ -34,7 +35,6 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 CHUNK_OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES
 ID_BYTES = 32
-MAX_CHUNK_BYTES = 16 * 1024 * 1024
 MAX_PACK_BYTES = 256 * 1024 * 1024
 _PACK_KIND = 4
 _VERSION, _ROTATED_VERSION = 1, 2
