@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from queue import SimpleQueue
 
 import numpy as np
@@ -135,11 +135,12 @@ class _Compact:
         )
         if has_locks and not self._options.dry_run:
             remove_hidden(store)
-        self._delete_expired(stones)
         if stones:
+            self._delete_expired(stones, self._agreed_time())
             stones = self._repository.tombstones.all()
         if self._find_garbage(stones) and not self._options.grace and not self._options.dry_run:
-            self._delete_expired(self._repository.tombstones.all())
+            stones, now = side_by_side(store, self._repository.tombstones.all, self._agreed_time)
+            self._delete_expired(stones, now)
         if not self._options.dry_run:
             self._report.bundled_points = self._bundle()
         return self._report
@@ -275,10 +276,12 @@ class _Compact:
 
     # -- phase 2 --------------------------------------------------------------------------------
 
-    def _delete_expired(self, stones: Sequence[Tombstone]) -> None:
-        if not stones:
-            return
-        expired = self._expired(stones)
+    def _agreed_time(self) -> datetime:
+        """By the storage's clock. Again: it may have been set since the run began."""
+        return require_clocks_agree(self._repository.store, self._repository.clock)
+
+    def _delete_expired(self, stones: Sequence[Tombstone], now: datetime) -> None:
+        expired = self._expired(stones, now)
         if not expired:
             return
         everything = {pack for stone in stones for pack in stone.packs}
@@ -309,11 +312,10 @@ class _Compact:
         for stone in expired:
             self._repository.tombstones.remove(stone)
 
-    def _expired(self, stones: Sequence[Tombstone]) -> list[Tombstone]:
+    def _expired(self, stones: Sequence[Tombstone], now: datetime) -> list[Tombstone]:
         """Old enough, and older than every lease. The leases are looked at before the mark: who
-        gave one up by then has its point in the mark."""
-        # Again: the clock may have been set since the run began.
-        now = require_clocks_agree(self._repository.store, self._repository.clock)
+        gave one up by then has its point in the mark; and after `now`, so that none looks older
+        than it is."""
         oldest = oldest_lease(self._repository.store, self._repository.sealer, now)
         expired: list[Tombstone] = []
         for stone in stones:
