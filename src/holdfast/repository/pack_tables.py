@@ -18,7 +18,7 @@ from holdfast.repository.format.pack import (
     decode_table,
     pack_name,
 )
-from holdfast.repository.reading import each
+from holdfast.repository.reading import each, side_by_side
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
 _TAIL_BYTES = 16 * KIB
@@ -48,10 +48,13 @@ class PackTables:
         key = pack_name(pack_hash)
         if pack_bytes < HEADER_BYTES + FOOTER_BYTES:
             raise ObjectDamaged(key=key, problem=f"it is only {pack_bytes} bytes long")
-        header = self._store.get_range(key, 0, HEADER_BYTES)
-        names = decode_header(header, self._repository_id, key=key)
         # Table and footer with one request, unless the table is larger than most.
-        tail = self._store.get_range(key, *_last(pack_bytes, _TAIL_BYTES))
+        header, tail = side_by_side(
+            self._store,
+            lambda: self._store.get_range(key, 0, HEADER_BYTES),
+            lambda: self._store.get_range(key, *_last(pack_bytes, _TAIL_BYTES)),
+        )
+        names = decode_header(header, self._repository_id, key=key)
         table_bytes, count = decode_footer(tail[-FOOTER_BYTES:], pack_bytes, key=key)
         end_bytes = table_bytes + FOOTER_BYTES
         if end_bytes > len(tail):

@@ -8,6 +8,7 @@ later one, may skip what was proven lately. Which points damage has reached is i
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ from holdfast.repository.repository import Repository
 
 _RECORD_PACKS = 256
 """Packs proven between two records: what a killed run has to read again, 4 GiB."""
+_MOST_WORKERS = 12
+"""Each holds one pack, of a bucket for a moment twice: 20 or 40 MiB of memory in all."""
 _Pack = tuple[bytes, int]
 
 
@@ -37,8 +40,8 @@ class VerifyOptions:
     """Read this share of the packs, picked at random."""
     not_since: timedelta | None = None
     """Skip packs that were proven more recently than this, by the storage's clock."""
-    workers: int = 3
-    """Threads, each with one pack in memory."""
+    workers: int | None = None
+    """Threads, each with one pack in memory; None for as many as cores and storage keep busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,13 @@ def verify_repository(
     backups and compact. Raises StoreUnavailable, OutOfSpace, Cancelled: what was proven until
     then stays recorded."""
     return _Verify(repository, options, cancel, progress).run()
+
+
+def workers_for(cores: int, *, is_distant: bool) -> int:
+    """Threads that keep these cores busy. On a folder two more than there are, which read while the
+    others compute. Of a bucket one connection brings a fifth of what a core proves (0.5 GB/s), so
+    each core has two, and two more."""
+    return min(_MOST_WORKERS, cores * (2 if is_distant else 1) + 2)
 
 
 class _Verify:
@@ -157,9 +167,11 @@ class _Verify:
     # -- reading --------------------------------------------------------------------------------
 
     def _read_all(self, packs: Iterator[_Pack]) -> None:
+        cores = len(os.sched_getaffinity(0))
+        count = self._options.workers or workers_for(cores, is_distant=self._repository.is_distant)
         threads = [
             threading.Thread(target=self._work, args=(packs,), name=f"verify-{number}")
-            for number in range(self._options.workers)
+            for number in range(count)
         ]
         for thread in threads:
             thread.start()

@@ -10,7 +10,8 @@ import pytest
 from holdfast.core.units import KIB
 from holdfast.repository import LocalStore, Repository
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
-from holdfast.repository.format.pack import ChunkType, pack_name
+from holdfast.repository.format.pack import ChunkType, pack_name, unpack_payload
+from holdfast.repository.packs import Codecs
 from tests.support.damage import flip_bit
 from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine, small_packs
 
@@ -96,3 +97,23 @@ def test_groups_are_what_one_request_fetches(engine: Engine) -> None:
         }
         assert len(packs) == 1
     assert len(groups) < len(wanted) // 2
+
+
+@pytest.mark.parametrize("is_distant", [False, True])
+def test_payloads_come_in_order_and_none_of_a_pack_that_is_gone(
+    engine: Engine, tmp_path: Path, is_distant: bool
+) -> None:
+    repository, content = _opened(engine)
+    locations = [repository.chunks.locate(chunk_id, ChunkType.DATA) for chunk_id in content]
+    locations.sort(key=lambda item: (item.pack_hash, item.offset))
+    gone = locations[7].pack_hash
+    (tmp_path / "repository" / pack_name(gone)).unlink()
+    reader = Repository.open(engine.store, CREDENTIAL).chunks
+    reader._is_distant = is_distant  # pyright: ignore[reportPrivateUsage]
+    found = list(reader.payloads(locations))
+    assert [item for item, _ in found] == locations
+    for item, payload in found:
+        assert (payload is None) == (item.pack_hash == gone)
+        if payload is not None:
+            plain = unpack_payload(item.meta, payload, Codecs().decompressor)
+            assert plain == content[item.meta.chunk_id]

@@ -25,6 +25,7 @@ from holdfast.repository.verify import (
     VerifyReport,
     lost_points,
     verify_repository,
+    workers_for,
 )
 from tests.support.damage import flip_bit, flip_packs, pack_files, unreadable_points
 from tests.support.engine import CHUNK_BYTES, CREDENTIAL, Engine, small_packs
@@ -321,3 +322,13 @@ def test_a_chunk_that_is_lost_is_stored_again_though_unchanged(engine: Engine) -
     point = repository.point(latest)
     repository.load_index()
     assert len(read_disk(repository, point.disk("vda"))) == _CHUNKS * CHUNK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("cores", "is_distant", "workers"),
+    [(1, False, 3), (2, False, 4), (2, True, 6), (4, True, 10), (64, False, 12), (64, True, 12)],
+)
+def test_workers_keep_the_cores_busy_within_bounds(
+    cores: int, is_distant: bool, workers: int
+) -> None:
+    assert workers_for(cores, is_distant=is_distant) == workers

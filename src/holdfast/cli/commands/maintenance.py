@@ -18,6 +18,7 @@ from holdfast.repository import Repository
 from holdfast.repository.check import CheckReport, check_repository
 from holdfast.repository.errors import ObjectDamaged
 from holdfast.repository.outer_check import check_outer
+from holdfast.repository.reading import side_by_side
 
 EXIT_INTEGRITY = 3
 
@@ -83,10 +84,13 @@ def check(
             repository, passphrase_file, runtime.settings, cached=False
         )
         with ProgressBar(runtime.screen) as progress:
-            report = check_repository(
-                opened, cancel=runtime.cancel, progress=progress, read_data=read_data
+            (tested, words, is_all_visible), report = side_by_side(
+                opened.store,
+                lambda: immutability.tested(opened),
+                lambda: check_repository(
+                    opened, cancel=runtime.cancel, progress=progress, read_data=read_data
+                ),
             )
-        tested, words, is_all_visible = immutability.tested(opened)
         document = {**_document(report, read_data=read_data), "immutability": tested}
         text = "\n".join(part for part in (_text(report), words) if part)
         runtime.screen.result(document, text)
