@@ -17,7 +17,7 @@ from holdfast.core.clock import Clock
 from holdfast.core.ids import uuid7
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
-from holdfast.repository.format.pack import ID_BYTES
+from holdfast.repository.format.pack import ID_BYTES, pack_name
 from holdfast.repository.reading import each, is_distant
 from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
@@ -89,21 +89,49 @@ class Proofs:
         return self.proven().damaged
 
     def put(self, *, sound: Sequence[bytes], damaged: Sequence[bytes]) -> None:
-        """Durable on return."""
+        """Durable on return. No record of before says that the damaged ones are sound, whatever its
+        time: the storage's clock may have been set back since."""
+        key = self._put(sound, damaged)
+        if not damaged:
+            return
+        bad = frozenset(damaged)
+        proofs = self.all()
+        mine = next((at for at, proof in enumerate(proofs) if proof.key == key), len(proofs))
+        for proof in proofs[mine + 1 :]:
+            if bad.isdisjoint(proof.sound):
+                continue
+            # A crash between the two leaves both, as it was.
+            self._put([pack for pack in proof.sound if pack not in bad], proof.damaged)
+            with suppress(ObjectMissing):
+                self._store.delete(proof.key)
+
+    def _put(self, sound: Sequence[bytes], damaged: Sequence[bytes]) -> str:
         key = f"{_FOLDER}{uuid7(self._clock)}"
         plain = b"".join([_COUNTS.pack(len(sound), len(damaged)), *sound, *damaged])
         self._store.put_new(key, [self._sealer.seal(Kind.VERIFIED, key, plain)])
+        return key
 
     def drop_superseded(self, known: Collection[bytes]) -> None:
         """Remove the records that say nothing any more: each pack in them is in a later record or
-        is not among the `known` ones. A crash in between leaves some of them, which is harmless."""
+        is not among the `known` ones; damage of a pack that is there counts, known or not, for
+        another run may have found it since. A crash in between leaves some of them, which is
+        harmless."""
         later: set[bytes] = set()
         for proof in reversed(self.all()):
             packs = {*proof.sound, *proof.damaged}
-            if all(pack in later or pack not in known for pack in packs):
+            if all(pack in later or pack not in known for pack in packs) and not any(
+                self._exists(pack) for pack in proof.damaged if pack not in later
+            ):
                 with suppress(ObjectMissing):
                     self._store.delete(proof.key)
             later |= packs
+
+    def _exists(self, pack: bytes) -> bool:
+        try:
+            self._store.stat(pack_name(pack))
+        except ObjectMissing:
+            return False
+        return True
 
 
 def _decode(plain: bytes, *, key: str) -> tuple[list[bytes], list[bytes]]:

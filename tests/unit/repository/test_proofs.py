@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.repository import Repository
+from holdfast.repository.format.pack import pack_name
 from tests.support.engine import CREDENTIAL
 from tests.support.memory_store import MemoryStore
 
@@ -51,3 +52,30 @@ def test_an_unreadable_record_proves_nothing_and_hides_nothing() -> None:
     store.put_new("verified/0192b3c4-0000-7000-8000-000000000000", [store.get(key)])
     assert len(repository.proofs.all()) == 1
     assert repository.proofs.damaged() == {_B}
+
+
+def test_a_clock_that_was_set_back_hides_no_damage() -> None:
+    store, repository = _repository()
+    store.advance(3600)
+    repository.proofs.put(sound=[_A, _B], damaged=[_C])
+    store.advance(-1800)
+    repository.proofs.put(sound=[], damaged=[_A])
+    assert repository.proofs.damaged() == {_A, _C}
+    repository.proofs.drop_superseded({_A, _B, _C})
+    store.advance(7200)
+    proven = repository.proofs.proven()
+    assert proven.damaged == {_A, _C}
+    assert set(proven.sound_at) == {_B}
+    repository.proofs.put(sound=[_A], damaged=[])
+    assert repository.proofs.damaged() == {_C}
+
+
+def test_damage_that_another_run_found_in_a_pack_put_since_stays_known() -> None:
+    store, repository = _repository()
+    store.put_new(pack_name(_A), [b"put after the first run listed the packs"])
+    repository.proofs.put(sound=[], damaged=[_A, _B])
+    repository.proofs.drop_superseded({_C})
+    assert _A in repository.proofs.damaged()
+    store.delete(pack_name(_A))
+    repository.proofs.drop_superseded({_C})
+    assert repository.proofs.damaged() == frozenset()

@@ -61,7 +61,9 @@ class _Service:
 
     def list_small_first(self, policy: RetryPolicy = _POLICY, *, top: str = "folder") -> list[str]:
         """As a bucket does: at once if that proves anything."""
-        small = list_small(self.ask, before="", top_level=lambda: {top} - {""}, page=1000)
+        small = list_small(
+            self.ask, before="", top_level=lambda: {top} - {""}, page=1000, proven=1000
+        )
         if small.found is not None:
             return [item["path"] for item in small.found]
         found = list_all(
@@ -107,6 +109,28 @@ def test_two_answers_at_once_cost_no_more_than_two() -> None:
     assert service.asked == 2
 
 
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_a_service_that_ends_every_answer_at_a_number_is_found_out(most: int) -> None:
+    """Two answers of it agree."""
+    paths = [f"folder/{number:02}" for number in range(9)]
+
+    def ask(after: str | None) -> Iterator[Sequence[ListedObject]]:
+        yield [_item(path) for path in paths if after is None or path > after][:most]
+
+    small = list_small(ask, before="", top_level=None, page=1000, proven=0)
+    assert small.found is None
+    assert set(small.shown) == set(paths[:most])
+    whole = list_small(ask, before="", top_level=None, page=1000, proven=most)
+    assert whole.found is not None, "what was proven is not asked for again"
+
+
+def test_an_end_is_proven_once_for_as_many_objects() -> None:
+    service = _Service(["folder/a", "folder/b"], [])
+    small = list_small(service.ask, before="", top_level=None, page=1000, proven=1)
+    assert small.found is not None
+    assert service.asked == 3
+
+
 def test_what_one_answer_has_shown_is_not_missed_when_all_others_are_empty() -> None:
     with pytest.raises(RequestFailed):
         _Service(["folder/a"], ["", *["empty"] * 20]).list_small_first(top="")
@@ -120,7 +144,7 @@ def test_two_empty_answers_are_not_believed_when_the_top_level_shows_nothing() -
 @pytest.mark.parametrize("count", [1000, 1001])
 def test_a_full_page_is_not_small(count: int) -> None:
     service = _Service([f"folder/{number:04}" for number in range(count)], [])
-    assert list_small(service.ask, before="", top_level=None, page=1000).found is None
+    assert list_small(service.ask, before="", top_level=None, page=1000, proven=1000).found is None
 
 
 def test_a_listing_costs_one_request_more() -> None:

@@ -106,6 +106,8 @@ class Bucket:
         self._answered = False
         self.keeps_versions = False
         """The service has named a version of an object."""
+        self._proven = 0
+        """As many objects one answer is known to hold before the service ends it."""
         self._sizes: dict[str, int] = {}
         """Objects in folders when they were last listed, a page at most: says how to ask again."""
         self._lock = threading.Lock()
@@ -177,11 +179,14 @@ class Bucket:
         if at_once is None and self._sizes.get(folder, 0) < _PAGE:
             top_level = None if self._sizes.get(folder) else self._shown_at_top
             try:
-                small = list_small(ask, before=path, top_level=top_level, page=_PAGE)
+                small = list_small(
+                    ask, before=path, top_level=top_level, page=_PAGE, proven=self._proven
+                )
             except RequestFailed as failed:
                 raise self._error(failed, folder) from None
             at_once, shown = small.found, small.shown
             self._sizes[folder] = len(at_once or ())
+            self._proven = max(self._proven, len(at_once or ()))
         if at_once is not None:
             for item in at_once:
                 yield _info(item["path"][start:], item)

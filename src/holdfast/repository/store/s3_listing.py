@@ -172,19 +172,32 @@ class SmallListing:
 
 
 def list_small(
-    ask: Ask, *, before: str | None, top_level: Callable[[], Collection[str]] | None, page: int
+    ask: Ask,
+    *,
+    before: str | None,
+    top_level: Callable[[], Collection[str]] | None,
+    page: int,
+    proven: int,
 ) -> SmallListing:
     """Everything that `ask` shows when it is less than a full page of `page` objects, after one
     round trip: two answers that agree are what `list_all` waits for one after the other. The second
     is asked for with a path `before` all others, so that no cache has it for the first. Given
-    `top_level`, it is asked as well, and a folder is empty when that shows something. Raises
-    RequestFailed, for a refusal only."""
+    `top_level`, it is asked as well, and a folder is empty when that shows something.
+
+    A service that ends every answer at one number of objects agrees with itself: with more than the
+    `proven` ones, which an answer of it is known to hold, it must show the last and nothing behind
+    it when asked from before that. Raises RequestFailed, for a refusal only."""
     with ThreadPoolExecutor(2, thread_name_prefix="listing") as pool:
         again = pool.submit(_one_page, ask, before, page)
         at_top = pool.submit(_shown, top_level) if top_level else None
         found, repeated = _one_page(ask, None, page), again.result()
         is_something_there = bool(found) or bool(at_top and at_top.result())
-    if found is not None and found == repeated and is_something_there:
+    if (
+        found is not None
+        and found == repeated
+        and is_something_there
+        and (len(found) <= proven or _ends_there(ask, found, page))
+    ):
         return SmallListing(found, ())
     return SmallListing(None, {item["path"] for item in (*(found or ()), *(repeated or ()))})
 
@@ -207,6 +220,12 @@ def _one_page(ask: Ask, after: str | None, page: int) -> list[ListedObject] | No
             raise RequestFailed(fault, unclear=False) from None
         return None
     return found
+
+
+def _ends_there(ask: Ask, found: Sequence[ListedObject], page: int) -> bool:
+    if len(found) > 1:
+        return _one_page(ask, found[-2]["path"], page) == list(found[-1:])
+    return _one_page(ask, found[-1]["path"], page) == []
 
 
 def _shown(top_level: Callable[[], Collection[str]]) -> Collection[str] | None:
