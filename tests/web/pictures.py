@@ -87,6 +87,28 @@ def _progress(page: Page) -> None:
     page.get_by_text(re.compile("(Source|Repository) ?[0-9]+%")).first.wait_for()
 
 
+def _prune(page: Page) -> None:
+    page.get_by_role("button", name="Prune", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    for label, number in (("Newest of each VM", "2"), ("One a week, for", "1")):
+        dialog.get_by_label(label).fill(number)
+    for label in ("One a day, for", "One a month, for", "Always the last"):
+        dialog.get_by_label(label).fill("")
+    dialog.get_by_role("button", name="Preview").click()
+    dialog.get_by_role("region", name="Preview").wait_for()
+
+
+def _download(page: Page) -> None:
+    """An archive on a slow line."""
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    limits = {"latency": 0, "downloadThroughput": 400_000, "uploadThroughput": -1}
+    line.send("Network.emulateNetworkConditions", {"offline": False, **limits})
+    page.get_by_role("checkbox", name="Choose data").check()
+    page.get_by_role("button", name="Download as zip").click()
+    page.get_by_role("region", name="Downloads").get_by_text("of up to").wait_for()
+
+
 def _alone(page: Page) -> None:
     page.get_by_text("only here").first.wait_for(state="attached", timeout=60_000)
 
@@ -110,6 +132,11 @@ SCENES = (
         path="/backups/restore?backup={completed}&path=/{volume}/srv",
         prepare=_choose,
     ),
+    Scene(
+        name="download",
+        path="/backups/restore?backup={completed}&path=/{volume}/srv",
+        prepare=_download,
+    ),
     Scene(name="file", path="/backups/restore?backup={completed}", prepare=_preview),
     Scene(name="file-versions", path="/backups/restore?backup={completed}", prepare=_versions),
     Scene(
@@ -121,6 +148,8 @@ SCENES = (
     Scene(name="logs", path="/logs"),
     Scene(name="settings-platforms", path="/settings/platforms"),
     Scene(name="settings-repositories", path="/settings/repositories"),
+    Scene(name="repository", path="/settings/repositories/{repository}"),
+    Scene(name="prune", path="/settings/repositories/{repository}", prepare=_prune),
     Scene(name="settings-users", path="/settings/users"),
     Scene(name="settings-tokens", path="/settings/tokens"),
     Scene(name="settings-sign-in", path="/settings/sign-in"),

@@ -122,6 +122,7 @@ def make_history(scenery: Scenery) -> dict[str, str]:
     mount = lab.post("/restore/mount", {"backup_id": completed["id"]})
     return {
         "vm": lab.vms["web-server"],
+        "repository": lab.repository_id,
         "completed": completed["id"],
         "failed": failed["id"],
         "volume": mount["volumes"][0]["id"],
