@@ -38,7 +38,7 @@ export function Progress({
         aria-valuemin={0}
         aria-valuemax={100}
         aria-valuenow={value === null ? undefined : Math.round(value)}
-        className={cx("block min-w-8 flex-1 overflow-hidden rounded-full bg-sunken", height)}
+        className={cx("block min-w-8 flex-1 overflow-hidden rounded-full bg-line", height)}
       >
         {value === null ? (
           <span
