@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import holdfast
 from holdfast.core.clock import SystemClock
 from holdfast.repository.format.envelope import Sealer
 from holdfast.repository.leases import Lease
@@ -27,6 +28,8 @@ record = read_lease(store, Sealer(bytes(16), bytes(32)), key)
 assert not Path(f"/proc/{record.pid}/stat").exists(), "the process is not hidden"
 print(record.process_is_dead())
 """
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(holdfast.__file__).parent.parent)}
+"""The program under test, wherever it is: a copy of the tree may be."""
 _HIDING = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
 _LESS = ["setpriv", "--bounding-set=-sys_ptrace", "--regid=65534", "--clear-groups"]
 """Root who is shown other processes by neither capability nor group."""
@@ -35,7 +38,8 @@ _LESS = ["setpriv", "--bounding-set=-sys_ptrace", "--regid=65534", "--clear-grou
 def _looks_dead(folder: Path) -> str:
     asking = [sys.executable, "-c", _ASK, str(folder)]
     command = ["unshare", "--mount", "sh", "-c", _HIDING, "sh", *_LESS, *asking]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=_ENVIRONMENT)
+    return found.stdout.strip()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root's rights")
@@ -56,5 +60,5 @@ def test_one_that_ended_is_dead_all_the_same(tmp_path: Path) -> None:
         "Lease(store, Sealer(bytes(16), bytes(32)), SystemClock(), 'vm-test', 'guest').acquire()\n"
         "os._exit(0)\n"
     )
-    subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=True, env=_ENVIRONMENT)
     assert _looks_dead(tmp_path) == "True"
