@@ -121,6 +121,9 @@ def _run() -> int:
 
 def _show_usage(error: click.ClickException) -> None:
     """click's own words; the options were not understood, so --json is looked for by its name."""
+    if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option):
+        # typer would have every option named with its variable, also where there is none.
+        error.param.show_envvar = error.param.envvar is not None
     if "--json" in sys.argv[1:]:
         what = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         wrong = InvalidInput(what=what or "holdfast", problem=error.format_message())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+import typer
+
 from holdfast.cli.screen import Screen
 from holdfast.core import failpoints
 from holdfast.core.cancellation import CancelToken
+from holdfast.core.errors import InvalidInput
 from holdfast.settings import Settings, read_settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -21,6 +25,14 @@ class Runtime:
     settings: Settings
     screen: Screen
     cancel: CancelToken
+
+    def confirm(self, question: str) -> None:
+        """Go on only with a yes. Raises InvalidInput where there is nobody to ask: a command that
+        has this takes `--yes`."""
+        if self.screen.as_json or not sys.stdin.isatty():
+            problem = "needed without a terminal and with --json, where nobody can be asked"
+            raise InvalidInput(what="--yes", problem=problem)
+        typer.confirm(question, abort=True, err=True)
 
 
 _current: list[Screen] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -106,6 +106,10 @@ class KeySlots:
             slot for slot, stored in _slots(self._store) if self._opens(slot, stored, credential)
         ]
 
+    def find(self, id_or_prefix: str) -> str:
+        """The full id of a slot. Raises KeySlotNotFound."""
+        return self._one_of(self.all(), id_or_prefix).id
+
     def remove(self, id_or_prefix: str) -> str:
         """Remove one slot; its id. Raises KeySlotNotFound, LastKeySlot; and ObjectLocked while it
         is immutable, which it stays no longer than until the time that this says.
@@ -113,10 +117,7 @@ class KeySlots:
         Call within a maintenance session, so that no two processes remove slots at a time.
         """
         slots = self.all()
-        matches = [item for item in slots if id_or_prefix and item.id.startswith(id_or_prefix)]
-        if len(matches) != 1:
-            raise KeySlotNotFound(slot=id_or_prefix, location=self._store.location)
-        going = matches[0]
+        going = self._one_of(slots, id_or_prefix)
         if not any(item.kind for item in slots if item.id != going.id):
             raise LastKeySlot(slot=going.id)
         self._retire(f"{_FOLDER}{going.id}")
@@ -125,6 +126,12 @@ class KeySlots:
         except ObjectMissing as error:
             raise KeySlotNotFound(slot=id_or_prefix, location=self._store.location) from error
         return going.id
+
+    def _one_of(self, slots: Sequence[KeySlot], id_or_prefix: str) -> KeySlot:
+        matches = [item for item in slots if id_or_prefix and item.id.startswith(id_or_prefix)]
+        if len(matches) != 1:
+            raise KeySlotNotFound(slot=id_or_prefix, location=self._store.location)
+        return matches[0]
 
     def _kind(self, slot: str, stored: bytes) -> str:
         """Empty for a slot that nobody can open: damaged, or of another repository."""

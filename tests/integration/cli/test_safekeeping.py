@@ -114,6 +114,10 @@ def test_keys(place: Path) -> None:
         if slot["kind"] == "recovery":
             changed.json("key", "remove", slot["id"], "--yes")
     (last,) = changed.json("key", "list")["slots"]
+    unknown = changed.json("key", "remove", "0000", exits=1)
+    assert unknown["error"]["code"] == "key_slot_not_found"
+    unasked = changed.json("key", "remove", last["id"], exits=2)
+    assert unasked["error"]["params"]["what"] == "--yes"
     refused = changed.json("key", "remove", last["id"], "--yes", exits=1)
     assert refused["error"]["code"] == "last_key_slot"
     changed.json("key", "add", "--new-passphrase-file", place / "old")

@@ -125,12 +125,11 @@ def remove(
     """Remove a key slot: its passphrase or recovery kit no longer opens the repository."""
     with command(as_json=json) as runtime:
         opened = opening.open_repository(repository, passphrase_file, runtime.settings)
+        going = opened.key_slots.find(slot)
         if not yes:
-            if json:
-                raise InvalidInput(what="--json", problem="removing without a question needs --yes")
-            typer.confirm(f"Remove key slot {slot} for good?", abort=True, err=True)
+            runtime.confirm(f"Remove key slot {going} for good?")
         with opened.begin_maintenance():
-            removed = opened.key_slots.remove(slot)
+            removed = opened.key_slots.remove(going)
         text = f"Removed key slot {removed}. {_OLD_COPIES}"
         runtime.screen.result({"removed": removed}, text)
 

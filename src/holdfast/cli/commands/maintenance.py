@@ -38,9 +38,7 @@ def delete(
         point_id = opened.point_id(point)
         what = _described(opened, point_id)
         if not yes:
-            if json:
-                raise InvalidInput(what="--json", problem="deleting without a question needs --yes")
-            typer.confirm(f"Delete restore point {what}?", abort=True, err=True)
+            runtime.confirm(f"Delete restore point {what}?")
         opened.delete_point(point_id)
         document = {"deleted": point_id}
         runtime.screen.result(document, f"Deleted restore point {what}.")

@@ -121,12 +121,17 @@ def _verify_text(report: VerifyReport, duration_s: float) -> str:
     lines = [f"Damage found: {read}."]
     lines += [f"  {item.key}: {item.problem}" for item in report.bad_packs]
     lines += loss_lines(report.losses)
-    if not report.losses:
-        lines.append("No restore point needs what is damaged, or all of it is held elsewhere too.")
-    lines.append(
-        "The next backup stores again what its source still has; `holdfast repair` saves what can "
-        "be read, and with --from fetches the rest from a copy."
-    )
+    if report.losses:
+        advice = (
+            "The next backup stores again what its source still has; `holdfast repair` saves what "
+            "can be read, and with --from fetches the rest from a copy."
+        )
+    else:
+        advice = (
+            "No restore point needs what is damaged, or all of it is held elsewhere too: "
+            "`holdfast repair`, then `holdfast compact`, take it away."
+        )
+    lines.append(advice)
     return "\n".join(lines)
 
 
