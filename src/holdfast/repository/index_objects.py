@@ -7,12 +7,15 @@ found in the packs. Knows nothing of points. Enter at `IndexObjects.load`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from blake3 import blake3
 
+from holdfast.core.errors import HoldfastError
 from holdfast.repository.errors import ObjectDamaged, ObjectMissing
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import PackTable, decode_index
+from holdfast.repository.format.pack import pack_name
 from holdfast.repository.index import ChunkIndex
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.reading import each, is_distant
@@ -97,3 +100,16 @@ class IndexObjects:
             return decode_index(self.read(key), key=key)
         except ObjectDamaged:
             return None  # a cache: what it names is found in the packs
+
+
+def take_back_stale(store: ObjectStore, put: Mapping[str, Sequence[PackTable]]) -> None:
+    """For who put these index objects, by their keys, and then found its lease lost: those that
+    name a pack that is gone go again, so that nobody looks for it. The others stay, as points made
+    since may need what only they name. Never raises: the lost lease is the error to tell."""
+    if not put:
+        return
+    with suppress(HoldfastError):
+        there = {info.key for info in store.list("packs/")}
+        for key, tables in put.items():
+            if any(pack_name(table.pack_hash) not in there for table in tables):
+                store.delete(key)

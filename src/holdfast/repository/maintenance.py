@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -24,6 +24,7 @@ from holdfast.repository.errors import (
 from holdfast.repository.format.envelope import Kind, Sealer
 from holdfast.repository.format.index import PackTable, decode_index, encode_index
 from holdfast.repository.index import ChunkIndex
+from holdfast.repository.index_objects import take_back_stale
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.reading import each, is_distant
@@ -103,9 +104,9 @@ class Maintenance:
         """Make what the writer put findable: an index object for every pack that has none."""
         tables = self._index.unnamed
         if tables:
-            key = self._put(tables)
+            put = {self._put(tables): tables}
             self._index.now_named(tables)
-            self._prove([key])
+            self._prove(put)
 
     def replace_index(self, *, without: Collection[bytes]) -> None:
         """New index objects in place of those that name packs in `without` (or are damaged), and
@@ -117,7 +118,7 @@ class Maintenance:
         """
         self._index.forget(without)
         self.put_index()
-        fresh: list[str] = []
+        fresh: dict[str, list[PackTable]] = {}
         try:
             self._replace_each(without, fresh)
         except ObjectMissing:
@@ -125,8 +126,8 @@ class Maintenance:
             raise
         self._prove(fresh)
 
-    def _replace_each(self, without: Collection[bytes], fresh: list[str]) -> None:
-        """Adds the keys of the new objects to `fresh` as it goes."""
+    def _replace_each(self, without: Collection[bytes], fresh: dict[str, list[PackTable]]) -> None:
+        """Adds the new objects to `fresh` as it goes."""
         keys = [info.key for info in self._store.list("index/")]
         is_slow = is_distant(self._store) and len(keys) > 1
         for _ in each(
@@ -137,26 +138,27 @@ class Maintenance:
         ):
             pass
 
-    def _replace(self, key: str, without: Collection[bytes], fresh: list[str]) -> None:
+    def _replace(
+        self, key: str, without: Collection[bytes], fresh: dict[str, list[PackTable]]
+    ) -> None:
         """One object after the other on a folder: there it may be the last space that is left."""
         tables = self._tables(key)
         kept = [table for table in tables if table.pack_hash not in without]
         if tables and len(kept) == len(tables):
             return
         if kept:
-            fresh.append(self._put(kept))
+            fresh[self._put(kept)] = kept
         failpoint("maintenance.between_indexes")
         with suppress(ObjectMissing):
             self._store.delete(key)
 
-    def _prove(self, fresh: Collection[str]) -> None:
-        """That this was the only session while it put these index objects; else they go again."""
+    def _prove(self, put: Mapping[str, Sequence[PackTable]]) -> None:
+        """That this was the only session while it put these index objects; else those go again that
+        name what another one has deleted."""
         try:
             self._lease.confirm()
         except LeaseLost:
-            for key in fresh:
-                with suppress(HoldfastError):  # the first error is the one to tell
-                    self._store.delete(key)
+            take_back_stale(self._store, put)
             raise
 
     def _tables(self, key: str) -> list[PackTable]:

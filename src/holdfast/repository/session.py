@@ -20,10 +20,11 @@ from holdfast.core.units import ceil_div
 from holdfast.repository.disk_map import DiskMap, DiskMapWriter
 from holdfast.repository.errors import LeaseLost, ObjectExists, ObjectMissing, ParentVanished
 from holdfast.repository.format.envelope import Kind, Sealer
-from holdfast.repository.format.index import encode_index
+from holdfast.repository.format.index import PackTable, encode_index
 from holdfast.repository.format.pack import ChunkIds, ChunkType
 from holdfast.repository.format.point import ArtifactRecord, Manifest, encode_manifest
 from holdfast.repository.index import ChunkIndex
+from holdfast.repository.index_objects import take_back_stale
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.session_locks import SessionLocks
@@ -104,13 +105,13 @@ class BackupSession:
         """
         self._writer.flush()
         failpoint("index.before_put")
-        index_key = self._put_index()
+        named = self._put_index()
         failpoint("index.after_put")
         try:
             self._locks.renew(manifest)
             self._lease.confirm()
         except (LeaseLost, ObjectMissing):
-            self._take_back_index(index_key)
+            take_back_stale(self._store, named)
             raise
         if manifest.parent_id is not None:
             self._require_point(manifest.parent_id)
@@ -132,25 +133,18 @@ class BackupSession:
     ) -> None:
         self._lease.release()
 
-    def _put_index(self) -> str:
+    def _put_index(self) -> dict[str, list[PackTable]]:
         """Name every pack that the point may refer to, those of a broken-off run of this process
-        included: their chunks were known and not stored again. The object's key; empty when there
-        was nothing to name."""
+        included: their chunks were known and not stored again. What was put, by its key."""
         tables = self._index.unnamed
         if not tables:
-            return ""
+            return {}
         sealed = self._sealer.seal(Kind.INDEX, "", encode_index(tables))
         key = f"index/{blake3(sealed).hexdigest()}"
         with suppress(ObjectExists):  # named by the hash of its bytes: it is this one
             self._store.put_new(key, [sealed])
         self._index.now_named(tables)
-        return key
-
-    def _take_back_index(self, key: str) -> None:
-        """Without the lease, packs that it names may be gone: nobody is to look for them."""
-        if key:
-            with suppress(HoldfastError):  # the first error is the one to tell
-                self._store.delete(key)
+        return {key: tables}
 
     def _require_point(self, point_id: str) -> None:
         if not any(info.key == point_key(point_id) for info in self._store.list("points/")):
