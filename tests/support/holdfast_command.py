@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import holdfast
+
 TIMEOUT_S = 120.0
 
 
@@ -56,6 +58,8 @@ class HoldfastCommand:
         self._environment = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LC_ALL": "C.UTF-8",
+            # The program under test, wherever it is: a copy of the tree may be.
+            "PYTHONPATH": str(Path(holdfast.__file__).parent.parent),
             "HOME": str(home),
             "HOLDFAST_PASSPHRASE_FILE": str(passphrase_file),
             "HOLDFAST_SCRATCH": str(home / "scratch"),
