@@ -131,7 +131,7 @@ export function RunsTable({
         key: "actions",
         title: "Actions",
         hideTitle: true,
-        width: "w-20 @4xl:w-24",
+        width: "w-20 @4xl:w-28",
         align: "right",
         cell: (run) =>
           run.state === "failed" ? (

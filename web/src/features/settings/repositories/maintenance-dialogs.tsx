@@ -137,8 +137,8 @@ export function CompactModal({ repository, onClose }: DialogProps) {
     >
       <p className="text-sm text-ink-2">
         Gives back the space of deleted restore points: packs that no point needs are deleted, and
-        packs that are mostly empty are written anew. What becomes free last waits a day, so that
-        restores that are reading it can end.
+        packs that are mostly empty are written anew. A pack that is found unneeded now is deleted
+        by a compact at least a day later, so that whoever reads it can end.
       </p>
       <p className="text-sm text-ink-3">Backups and restores go on meanwhile.</p>
     </MaintenanceModal>
