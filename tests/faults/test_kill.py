@@ -127,7 +127,16 @@ def writing_calls(ground: Ground, operation: Operation) -> list[SystemCall]:
     ]
 
 
-_MAINTENANCE = ("compact.", "maintenance.", "prune.", "verify.", "repair.", "copy.", "keys.")
+_MAINTENANCE = (
+    "bundles.",
+    "compact.",
+    "maintenance.",
+    "prune.",
+    "verify.",
+    "repair.",
+    "copy.",
+    "keys.",
+)
 _OF_IMMUTABLE = {"local_store.before_lock", "locks.after_renewal"}
 NAMES = sorted(
     name for name in FAILPOINTS if not name.startswith(_MAINTENANCE) and name not in _OF_IMMUTABLE
