@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -28,7 +28,7 @@ from holdfast.repository.errors import (
 )
 from holdfast.repository.format.config import RepositoryConfig
 from holdfast.repository.format.keys import KEY_BYTES, Credential, new_slot, open_slot
-from holdfast.repository.store.store import ObjectStore
+from holdfast.repository.store.store import ObjectInfo, ObjectStore
 
 _FOLDER = "keys/"
 
@@ -154,10 +154,8 @@ def unlock(store: ObjectStore, config: RepositoryConfig, credential: Credential)
     """The master key. Raises WrongPassphrase, ObjectDamaged, RepositoryIncomplete."""
     damaged: ObjectDamaged | None = None
     slots = 0
-    for info in store.list(_FOLDER):  # no further than to the one that opens
+    for slot, stored in _read(store, store.list(_FOLDER)):  # no further than to the one that opens
         slots += 1
-        slot = info.key.removeprefix(_FOLDER)
-        stored = store.get(info.key)
         try:
             master = open_slot(config.repository_id.bytes, slot, stored, credential)
         except ObjectDamaged as error:
@@ -173,8 +171,17 @@ def unlock(store: ObjectStore, config: RepositoryConfig, credential: Credential)
 
 
 def _slots(store: ObjectStore) -> Iterator[tuple[str, bytes]]:
-    for info in sorted(store.list(_FOLDER), key=lambda info: info.key):
-        yield info.key.removeprefix(_FOLDER), store.get(info.key)
+    return _read(store, sorted(store.list(_FOLDER), key=lambda info: info.key))
+
+
+def _read(store: ObjectStore, listed: Iterable[ObjectInfo]) -> Iterator[tuple[str, bytes]]:
+    """Ids and contents, without the slots that went since the listing."""
+    for info in listed:
+        try:
+            stored = store.get(info.key)
+        except ObjectMissing:
+            continue
+        yield info.key.removeprefix(_FOLDER), stored
 
 
 def _created_at(slot: str) -> datetime | None:

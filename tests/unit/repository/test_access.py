@@ -9,7 +9,7 @@ from holdfast.core.errors import InjectedFault
 from holdfast.repository import Credential, Repository
 from holdfast.repository.errors import KeySlotNotFound, LastKeySlot, WrongPassphrase
 from tests.support.engine import CREDENTIAL
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import FaultyStore, MemoryStore
 
 _NEW = Credential(kind="recovery", secret=bytes(range(7, 39)))
 
@@ -43,6 +43,27 @@ def test_slots_are_listed_with_kind_and_time(store: MemoryStore) -> None:
     for slot in slots:
         assert slot.created_at is not None
         assert abs((slot.created_at - repository.clock.now()).total_seconds()) < 60
+
+
+def test_a_slot_that_is_removed_while_it_is_looked_at_is_no_slot(store: MemoryStore) -> None:
+    """By another process, between the listing and the reading."""
+    repository = Repository.open(store, CREDENTIAL)
+    for _ in range(2):
+        repository.key_slots.add(_NEW)
+    others = FaultyStore(store)
+    going = {f"keys/{slot}" for slot in repository.key_slots.opened_by(_NEW)}
+
+    def remove(operation: str, key: str) -> None:
+        if operation == "get" and key in going:
+            going.remove(key)
+            store.delete(key)
+
+    others.before = remove
+    assert Repository.open(others, CREDENTIAL).id == repository.id
+    looking = Repository.open(others, CREDENTIAL).key_slots
+    assert len(looking.all()) == 2
+    assert not looking.opened_by(_NEW)
+    assert not going
 
 
 def test_a_changed_key_opens_and_the_old_one_does_not(store: MemoryStore) -> None:
