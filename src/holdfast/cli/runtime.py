@@ -29,10 +29,17 @@ class Runtime:
     def confirm(self, question: str) -> None:
         """Go on only with a yes. Raises InvalidInput where there is nobody to ask: a command that
         has this takes `--yes`."""
-        if self.screen.as_json or not sys.stdin.isatty():
-            problem = "needed without a terminal and with --json, where nobody can be asked"
-            raise InvalidInput(what="--yes", problem=problem)
-        typer.confirm(question, abort=True, err=True)
+        unasked = InvalidInput(what="--yes", problem="needed with --json and where nobody answers")
+        if self.screen.as_json:
+            raise unasked
+        try:
+            agreed = typer.confirm(question, err=True)
+        except typer.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise unasked from None  # standard input ended without an answer
+        if not agreed:
+            raise typer.Abort
 
 
 _current: list[Screen] = []
