@@ -162,8 +162,9 @@ class Lease:
 
     def _refresh_loop(self) -> None:
         while not self._stop.wait(_REFRESH_S):
-            # A failing store is no proof of loss; `confirm` decides before the commit.
-            with self._lock, suppress(HoldfastError):
+            # A failing store is no proof of loss; `confirm` decides before the commit. Nor is a
+            # process that has no thread to give: too many, or its interpreter is ending.
+            with self._lock, suppress(HoldfastError, RuntimeError):
                 self._refresh()
 
     def _refresh(self) -> None:

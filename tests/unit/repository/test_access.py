@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from holdfast.core import failpoints
@@ -124,3 +127,21 @@ def test_an_unknown_or_ambiguous_slot_is_refused(store: MemoryStore) -> None:
         with pytest.raises(KeySlotNotFound):
             slots.remove(name)
     assert len(slots.all()) == 2
+
+
+_MANY_PASSPHRASES = """
+from concurrent.futures import ThreadPoolExecutor
+from holdfast.repository import Credential
+from holdfast.repository.format.keys import new_slot, open_slot
+
+words, repository, master = Credential.passphrase("words"), bytes(16), bytes(32)
+stored = new_slot(repository, "slot", master, words)
+with ThreadPoolExecutor(4) as pool:
+    opened = pool.map(lambda _: open_slot(repository, "slot", stored, words), range(16))
+    assert list(opened) == [master] * 16
+"""
+
+
+def test_a_service_opens_several_repositories_at_once() -> None:
+    """In a process of its own: two derivations at a time stood still for ever, within OpenSSL."""
+    subprocess.run([sys.executable, "-c", _MANY_PASSPHRASES], check=True, timeout=120)

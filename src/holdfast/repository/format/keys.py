@@ -8,6 +8,7 @@ import binascii
 import hashlib
 import json
 import os
+import threading
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,6 +28,9 @@ _ARGON2_LIMITS = {"memory_kib": 1024 * 1024, "passes": 16, "lanes": 16}
 """A slot asking for more is refused: a hostile slot must not exhaust the reader."""
 _ARGON2_KIB_PER_LANE = 8
 """The least memory Argon2 can work with (RFC 9106, 3.1)."""
+_ONE_DERIVATION = threading.Lock()
+"""OpenSSL gives Argon2's lanes threads of one pool a process: of two derivations at a time each may
+wait for ever for what the other holds, or fail. It also keeps the memory to that of one."""
 _SALT_BYTES = 16
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
@@ -139,13 +143,15 @@ def _wrapping_key(kdf: dict[str, object], secret: bytes, slot: str) -> bytes:
     memory_kib, lanes = cast(int, kdf["memory_kib"]), cast(int, kdf["lanes"])
     if memory_kib < _ARGON2_KIB_PER_LANE * lanes:
         raise ObjectDamaged(key=f"keys/{slot}", problem="unreasonable memory_kib")
-    return Argon2id(
+    derivation = Argon2id(
         salt=salt,
         length=KEY_BYTES,
         iterations=cast(int, kdf["passes"]),
         lanes=lanes,
         memory_cost=memory_kib,
-    ).derive(secret)
+    )
+    with _ONE_DERIVATION:
+        return derivation.derive(secret)
 
 
 def _slot_aad(repository_id: bytes, header: dict[str, object]) -> bytes:
