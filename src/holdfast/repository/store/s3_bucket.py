@@ -180,7 +180,12 @@ class Bucket:
             top_level = None if self._sizes.get(folder) else self._shown_at_top
             try:
                 small = list_small(
-                    ask, before=path, top_level=top_level, page=_PAGE, proven=self._proven
+                    ask,
+                    folder=folder,
+                    before=path,
+                    top_level=top_level,
+                    page=_PAGE,
+                    proven=self._proven,
                 )
             except RequestFailed as failed:
                 raise self._error(failed, folder) from None

@@ -4,8 +4,8 @@ obstore takes any answer without a continuation token for the last page: a page 
 server, and an HTML page of a proxy (seen as no key at all). So the end is never believed but
 proven: the server is asked once more from before the last key, and must show that key and nothing
 behind it, so that two whole answers agree; a folder is empty when the store's top level shows
-others but not this one, or when several answers in a row say so. Costs one more request a listing,
-in constant memory.
+others but not this one, or when several answers in a row say so, more of them when the top level
+shows it. Costs one more request a listing, in constant memory.
 
 Of a folder that fits into one page the two answers are asked for side by side, and are to be the
 same; of one that seems empty, also the top level. When they prove nothing, the listing begins anew,
@@ -47,9 +47,9 @@ class ListedObject(TypedDict):
 
 _EMPTY = 2
 _ALL_EMPTY = 4
-"""Answers without a key in a row that are believed: while the top level shows something (also this
-folder: it may lie deeper, and some servers keep empty folders), and when it shows nothing at all,
-as before the first object."""
+"""Answers without a key in a row that are believed: while the top level shows something, and when
+it shows nothing at all, as before the first object, or this very folder: in that lies something, but
+for servers that keep empty folders."""
 
 _STRETCH = 900
 """Known keys of a stretch: one page of a thousand has room for some new ones."""
@@ -151,7 +151,8 @@ def _list_all(
             empty += 1
             shown = top_level()
             is_proven = folder and folder.partition("/")[0] not in shown
-            if empty >= (_ALL_EMPTY if not shown else 1 if is_proven else _EMPTY):
+            is_doubtful = not shown or folder.removesuffix("/") in shown
+            if empty >= (_ALL_EMPTY if is_doubtful else 1 if is_proven else _EMPTY):
                 return
         elif seen_last or not exists(last):  # deleted since: legal
             if not broken:
@@ -174,6 +175,7 @@ class SmallListing:
 def list_small(
     ask: Ask,
     *,
+    folder: str,
     before: str | None,
     top_level: Callable[[], Collection[str]] | None,
     page: int,
@@ -182,7 +184,7 @@ def list_small(
     """Everything that `ask` shows when it is less than a full page of `page` objects, after one
     round trip: two answers that agree are what `list_all` waits for one after the other. The second
     is asked for with a path `before` all others, so that no cache has it for the first. Given
-    `top_level`, it is asked as well, and a folder is empty when that shows something.
+    `top_level`, it is asked as well, and `folder` is empty when that shows something, but not it.
 
     A service that ends every answer at one number of objects agrees with itself: with more than the
     `proven` ones, which an answer of it is known to hold, it must show the last and nothing behind
@@ -191,7 +193,10 @@ def list_small(
         again = pool.submit(_one_page, ask, before, page)
         at_top = pool.submit(_shown, top_level) if top_level else None
         found, repeated = _one_page(ask, None, page), again.result()
-        is_something_there = bool(found) or bool(at_top and at_top.result())
+        shown_at_top = (at_top.result() if at_top else None) or ()
+        is_something_there = bool(found) or (
+            bool(shown_at_top) and folder.removesuffix("/") not in shown_at_top
+        )
     if (
         found is not None
         and found == repeated
