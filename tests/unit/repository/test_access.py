@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import holdfast
 from holdfast.core import failpoints
 from holdfast.core.errors import InjectedFault
 from holdfast.repository import Credential, Repository
@@ -144,4 +147,6 @@ with ThreadPoolExecutor(4) as pool:
 
 def test_a_service_opens_several_repositories_at_once() -> None:
     """In a process of its own: two derivations at a time stood still for ever, within OpenSSL."""
-    subprocess.run([sys.executable, "-c", _MANY_PASSPHRASES], check=True, timeout=120)
+    code = Path(holdfast.__file__).parent.parent
+    command = [sys.executable, "-c", _MANY_PASSPHRASES]
+    subprocess.run(command, check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(code)})

@@ -131,7 +131,9 @@ def test_a_service_that_ends_every_answer_at_a_number_is_found_out(most: int) ->
 
 def test_an_end_is_proven_once_for_as_many_objects() -> None:
     service = _Service(["folder/a", "folder/b"], [])
-    small = list_small(service.ask, folder="folder/", before="", top_level=None, page=1000, proven=1)
+    small = list_small(
+        service.ask, folder="folder/", before="", top_level=None, page=1000, proven=1
+    )
     assert small.found is not None
     assert service.asked == 3
 
@@ -157,7 +159,10 @@ def test_empty_answers_are_hardly_believed_while_the_top_level_shows_the_folder(
 @pytest.mark.parametrize("count", [1000, 1001])
 def test_a_full_page_is_not_small(count: int) -> None:
     service = _Service([f"folder/{number:04}" for number in range(count)], [])
-    assert list_small(service.ask, folder="folder/", before="", top_level=None, page=1000, proven=1000).found is None
+    small = list_small(
+        service.ask, folder="folder/", before="", top_level=None, page=1000, proven=1000
+    )
+    assert small.found is None
 
 
 def test_a_listing_costs_one_request_more() -> None:

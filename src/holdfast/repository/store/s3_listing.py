@@ -48,8 +48,8 @@ class ListedObject(TypedDict):
 _EMPTY = 2
 _ALL_EMPTY = 4
 """Answers without a key in a row that are believed: while the top level shows something, and when
-it shows nothing at all, as before the first object, or this very folder: in that lies something, but
-for servers that keep empty folders."""
+it shows nothing at all, as before the first object, or this very folder: then something lies in
+it, unless the server keeps empty folders."""
 
 _STRETCH = 900
 """Known keys of a stretch: one page of a thousand has room for some new ones."""
