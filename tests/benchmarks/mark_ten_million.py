@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from blake3 import blake3
@@ -76,22 +77,30 @@ def main() -> int:
     _put_point(repository, ids)
     del ids
     repository = Repository.open(store, CREDENTIAL)
+    before = _resident()
     started = time.perf_counter()
     index, _ = repository.complete_index()
     view = index.view()
     load_s = time.perf_counter() - started
+    most = _resident("VmHWM") - before
+    kept = _resident() - before
     arrays = (view.prefixes.nbytes + view.rows.nbytes) / len(view.rows)
     names = sum(map(sys.getsizeof, view.packs)) + sum(sys.getsizeof(name) for name, _ in view.packs)
+    before = _resident()
     started, started_cpu = time.perf_counter(), time.process_time()
     marked = mark(repository, avoid=(), cancel=CancelToken(), progress=SilentProgress())
     mark_s = time.perf_counter() - started
     mark_cpu_s = time.process_time() - started_cpu
+    marking = _resident("VmHWM") - before
     rate = len(view.rows) / mark_s
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"chunks               {len(view.rows):>14,} in {len(view.packs):,} packs")
     print(f"load                 {load_s:>14.1f} s")
     print(f"index, rows          {arrays:>14.1f} bytes a chunk (at most {_MOST_BYTES_A_CHUNK:.0f})")
     print(f"names of packs       {names / len(view.rows):>14.1f} bytes a chunk")
+    print(f"resident by loading  {kept / len(view.rows):>14.1f} bytes a chunk")
+    print(f"most while loading   {most / len(view.rows):>14.1f} bytes a chunk")
+    print(f"most while marking   {marking / len(view.rows):>14.1f} bytes a chunk beside the index")
     print(f"mark                 {mark_s:>14.1f} s, {mark_cpu_s:.1f} s of a processor")
     print(f"mark                 {rate:>14,.0f} chunks/s (at least {_LEAST_CHUNKS_A_SECOND:,.0f})")
     print(f"peak of the process  {peak / 1e9:>14.2f} GB, {store_bytes(store) / 1e9:.2f} stored")
@@ -99,6 +108,14 @@ def main() -> int:
     print(f"not marked           {missed:>14,}")
     is_met = arrays <= _MOST_BYTES_A_CHUNK and rate >= _LEAST_CHUNKS_A_SECOND
     return 0 if is_met and not missed else 1
+
+
+def _resident(what: str = "VmRSS") -> int:
+    """Bytes of memory that the process has, or has had at most (`VmHWM`) since asked for VmRSS."""
+    if what == "VmRSS":
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 
 
 def store_bytes(store: MemoryStore) -> int:

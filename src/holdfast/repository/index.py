@@ -13,20 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.repository.format.index import PackTable
-from holdfast.repository.format.pack import ID_BYTES, ChunkMeta, ChunkType, Codec
-
-_ROW = np.dtype(
-    [
-        ("rest", "u1", (ID_BYTES - 8,)),
-        ("pack", "<u4"),
-        ("offset", "<u4"),
-        ("stored", "<u4"),
-        ("plain", "<u4"),
-    ]
+from holdfast.repository.format.pack import ChunkMeta, ChunkType, Codec
+from holdfast.repository.index_rows import (
+    CODEC_SHIFT,
+    TYPE_SHIFT,
+    WORDS,
+    RowsBuilder,
+    merged,
+    no_rows,
 )
-_TYPE_SHIFT = 30
-_CODEC_SHIFT = 29
-_STORED_MASK = (1 << _CODEC_SHIFT) - 1
+
+_STORED_MASK = (1 << CODEC_SHIFT) - 1
 _RECENT_LIMIT = 65536
 """Chunks kept in the dictionary before they are sorted in; about 30 MiB of memory."""
 
@@ -42,14 +39,6 @@ class ChunkLocation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sorted:
-    """Rows in the order of their ids' first eight bytes (big-endian)."""
-
-    prefixes: NDArray[np.uint64]
-    rows: NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
 class IndexView:
     """All rows, sorted by the first eight bytes of their ids; `packs` by the rows' pack number."""
 
@@ -59,7 +48,7 @@ class IndexView:
 
     def types(self, positions: NDArray[np.int64]) -> NDArray[np.uint32]:
         """The chunk type in each of these rows."""
-        found: NDArray[np.uint32] = self.rows["stored"][positions] >> np.uint32(_TYPE_SHIFT)
+        found: NDArray[np.uint32] = self.rows["stored"][positions] >> np.uint32(TYPE_SHIFT)
         return found
 
     def positions(self, ids: NDArray[np.uint8], usable: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -78,7 +67,7 @@ class IndexView:
     ) -> NDArray[np.int64]:
         position = np.searchsorted(self.prefixes, wanted)
         found = np.full(len(wanted), -1, dtype=np.int64)
-        rows = self.rows.view("<u8").reshape(-1, _ROW.itemsize // 8)
+        rows = self.rows.view("<u8").reshape(-1, WORDS)
         open_ones = np.arange(len(wanted))
         while len(open_ones):
             here = position[open_ones]
@@ -100,7 +89,7 @@ class ChunkIndex:
     """Thread-safe. The sorted part is replaced as a whole, so that look-ups need no lock."""
 
     def __init__(self) -> None:
-        self._sorted = _Sorted(np.empty(0, dtype=np.uint64), np.empty(0, dtype=_ROW))
+        self._sorted = no_rows()
         self._packs: list[tuple[bytes, int]] = []
         self._pack_numbers: dict[bytes, int] = {}
         self._recent: dict[bytes, ChunkLocation] = {}
@@ -118,30 +107,19 @@ class ChunkIndex:
         named = list(tables)
         with self._lock:
             self._merge(named)
-            self._forget_unnamed(named)
+            self._forget_unnamed(table.pack_hash for table in named)
 
     @contextmanager
     def loading(self) -> Generator[Callable[[Iterable[PackTable]], None]]:
-        """`load` for many index objects one after the other: sorting in takes as long as there are
-        rows in all, so it waits until they are a good part of those. Done on leaving, whatever
-        the way: what a caller was given is in."""
-        waiting: list[PackTable] = []
-        rows = 0
-
-        def load(tables: Iterable[PackTable]) -> None:
-            nonlocal rows
-            for table in tables:
-                waiting.append(table)
-                rows += len(table.entries)
-            if rows > max(_RECENT_LIMIT, len(self) // 2):
-                self.load(waiting)
-                waiting.clear()
-                rows = 0
-
+        """`load` for many index objects one after the other, sorted in together on leaving,
+        whatever the way: what a caller was given is in. Not to be called from several threads."""
+        builder = RowsBuilder()
         try:
-            yield load
+            yield builder.add
         finally:
-            self.load(waiting)
+            with self._lock:
+                self._sort_in(builder)
+                self._forget_unnamed(builder.packs)
 
     def load_unnamed(self, tables: Iterable[PackTable]) -> None:
         """Sort in the tables of packs that no index object names."""
@@ -245,31 +223,34 @@ class ChunkIndex:
     def now_named(self, tables: Iterable[PackTable]) -> None:
         """An index object that names these packs is durable."""
         with self._lock:
-            self._forget_unnamed(tables)
+            self._forget_unnamed(table.pack_hash for table in tables)
 
-    def _forget_unnamed(self, tables: Iterable[PackTable]) -> None:
-        for table in tables:
-            self._unnamed.pop(table.pack_hash, None)
+    def _forget_unnamed(self, packs: Iterable[bytes]) -> None:
+        for pack_hash in packs:
+            self._unnamed.pop(pack_hash, None)
 
     def _merge(self, tables: Iterable[PackTable]) -> None:
-        prefixes = [self._sorted.prefixes]
-        blocks = [self._sorted.rows]
-        for table in tables:
-            if table.pack_hash in self._pack_numbers:
-                continue
-            number = len(self._packs)
-            self._packs.append((table.pack_hash, table.pack_bytes))
-            self._pack_numbers[table.pack_hash] = number
-            ids = np.ascontiguousarray(table.entries["id"])
-            prefixes.append(
-                np.ascontiguousarray(ids[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
-            )
-            blocks.append(_rows(table, ids, number))
-        if len(blocks) == 1:
+        builder = RowsBuilder()
+        builder.add(table for table in tables if table.pack_hash not in self._pack_numbers)
+        self._sort_in(builder)
+
+    def _sort_in(self, builder: RowsBuilder) -> None:
+        """With the lock held. A pack is known no sooner than its chunks are about to be found."""
+        if not builder.packs:
             return
-        joined = np.concatenate(prefixes)
-        order = np.argsort(joined, kind="stable")
-        self._sorted = _Sorted(joined[order], np.concatenate(blocks)[order])
+        rows = builder.finish()
+        known = [pack_hash in self._pack_numbers for pack_hash in builder.packs]
+        if any(known):  # sorted in by another thread since
+            rows = rows.without(np.array(known))
+        numbers: list[int] = []
+        for pack_hash, pack_bytes in builder.packs.items():
+            number = self._pack_numbers.setdefault(pack_hash, len(self._packs))
+            if number == len(self._packs):
+                self._packs.append((pack_hash, pack_bytes))
+            numbers.append(number)
+        if numbers[-1] != len(numbers) - 1 or any(known):
+            rows.rows["pack"] = np.array(numbers, dtype=np.uint32)[rows.rows["pack"]]
+        self._sorted = merged(self._sorted, rows)
 
 
 def location_at(view: IndexView, position: int) -> ChunkLocation:
@@ -287,8 +268,8 @@ def _location(packs: Sequence[tuple[bytes, int]], row: Any, chunk_id: bytes) -> 
         stored_bytes=stored & _STORED_MASK,
         meta=ChunkMeta(
             chunk_id=chunk_id,
-            type=ChunkType(stored >> _TYPE_SHIFT),
-            codec=Codec(stored >> _CODEC_SHIFT & 1),
+            type=ChunkType(stored >> TYPE_SHIFT),
+            codec=Codec(stored >> CODEC_SHIFT & 1),
             plain_bytes=int(row["plain"]),
         ),
     )
@@ -320,18 +301,3 @@ def locations_of(table: PackTable) -> Sequence[ChunkLocation]:
         )
         for chunk_id, kind, codec, offset, stored, plain in columns
     ]
-
-
-def _rows(table: PackTable, ids: NDArray[np.uint8], number: int) -> NDArray[Any]:
-    entries = table.entries
-    rows = np.empty(len(entries), dtype=_ROW)
-    rows["rest"] = ids[:, 8:]
-    rows["pack"] = number
-    rows["offset"] = entries["offset"]
-    rows["stored"] = (
-        entries["stored_bytes"].astype(np.uint32)
-        | entries["codec"].astype(np.uint32) << np.uint32(_CODEC_SHIFT)
-        | entries["type"].astype(np.uint32) << np.uint32(_TYPE_SHIFT)
-    )
-    rows["plain"] = entries["plain_bytes"]
-    return rows

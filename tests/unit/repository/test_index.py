@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -87,6 +89,60 @@ def test_index_equals_a_dictionary(limit: int, data: st.DataObject) -> None:
                 index.load([table])
             known.append(table)
             _assert_known(index, known)
+
+
+@given(data=st.data(), limit=st.sampled_from([0, 5, 1000]))
+def test_loading_many_equals_a_dictionary(data: st.DataObject, limit: int) -> None:
+    """Several index objects name the same packs, and packs are put or loaded meanwhile."""
+    tables = [_table(number, rows) for number, rows in enumerate(data.draw(_tables))]
+    some = st.lists(st.sampled_from(tables), max_size=5) if tables else st.just(list[PackTable]())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_module, "_RECENT_LIMIT", limit)
+        index, known = ChunkIndex(), dict[bytes, PackTable]()
+        for _ in range(3):
+            with index.loading() as load:
+                for group in data.draw(st.lists(some, max_size=3)):
+                    load(group)
+                    known |= {table.pack_hash: table for table in group}
+                for table in data.draw(some):
+                    index.add(table) if data.draw(st.booleans()) else index.load([table])
+                    known[table.pack_hash] = table
+            _assert_known(index, list(known.values()))
+            view = index.view()
+            assert (
+                len(view.rows)
+                == len(view.prefixes)
+                >= sum(
+                    len({row["id"].tobytes() for row in table.entries}) for table in known.values()
+                )
+            )
+            assert bool((view.prefixes[1:] >= view.prefixes[:-1]).all())
+
+
+def test_loading_takes_hardly_more_memory_than_what_comes_of_it() -> None:
+    objects, packs, chunks = 40, 10, 500
+    index = ChunkIndex()
+    tracemalloc.start()
+    try:
+        with index.loading() as load:
+            for number in range(objects):
+                entries = np.zeros((packs, chunks), dtype=ENTRY)
+                entries["id"] = np.frombuffer(
+                    os.urandom(packs * chunks * ID_BYTES), np.uint8
+                ).reshape(packs, chunks, ID_BYTES)
+                load(
+                    PackTable(
+                        pack_hash=(number * packs + place).to_bytes(32, "big"),
+                        pack_bytes=1,
+                        entries=entries[place],
+                    )
+                    for place in range(packs)
+                )
+        most = tracemalloc.get_traced_memory()[1] / len(index)
+    finally:
+        tracemalloc.stop()
+    assert len(index) == objects * packs * chunks
+    assert most < 1.6 * 48, "bytes a chunk"
 
 
 @given(_tables)
