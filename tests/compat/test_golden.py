@@ -29,12 +29,14 @@ from holdfast.repository import (
 )
 from holdfast.repository.check import check_repository
 from holdfast.repository.errors import RepositoryTooNew, WrongPassphrase
+from holdfast.repository.mending import mend_header
 from holdfast.repository.rescue import open_for_rescue, packs_of, point_health
 from holdfast.restore.disk import restore_disk
 from holdfast.restore.rescue import rescue_point
 from holdfast.restore.rescued import RescueOptions
 from tests.compat import independent_reader
 from tests.compat.test_independent_reader import back_up
+from tests.support.damage import flip_bit
 from tests.support.fake_driver import FakeDriver
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*"))
@@ -244,6 +246,27 @@ def test_a_new_backup_appends(golden: Path, copy: Path, tmp_path: Path) -> None:
     assert digest == hashlib.sha256(content + bytes(40 * KIB - 30_000)).hexdigest()
     assert reopened.points()[-1].id == manifest.id
     assert len(reopened.points()) == len(expected["points"]) + 1
+
+
+@pytest.mark.parametrize("damage", ["flipped", "emptied"])
+@pytest.mark.parametrize("key", ["config", "sentinel"])
+def test_a_mended_one_is_what_it_was(golden: Path, copy: Path, key: str, damage: str) -> None:
+    expected = expected_of(golden)
+    before = (copy / key).read_bytes()
+    if damage == "flipped":
+        flip_bit(copy / key, 8 * 40)
+    else:
+        (copy / key).write_bytes(b"")
+    mended = mend_header(LocalStore(copy), parse_recovery_key(expected["recovery_key"]))
+    assert [item.key for item in mended] == [key]
+    assert key == "sentinel" or (copy / key).read_bytes() == before
+    reader = independent_reader.Repository(copy, expected["passphrase"])
+    assert {point["id"] for point in reader.points()} == expected["points"].keys()
+    assert reader.warnings == []
+    repository = Repository.open(LocalStore(copy), Credential.passphrase(expected["passphrase"]))
+    report = check_repository(repository, cancel=CancelToken(), progress=SilentProgress())
+    assert report.points == len(expected["points"])
+    assert not any(problem.object == key for problem in report.problems)
 
 
 def test_deleting_a_point_keeps_the_others(golden: Path, copy: Path, tmp_path: Path) -> None:

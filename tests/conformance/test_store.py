@@ -118,6 +118,23 @@ def test_nothing_is_replaced(store: ObjectStore) -> None:
     assert _keys(store) == [KEY]
 
 
+@pytest.mark.parametrize("fresh", [b"", b"whole", b"x" * 70_000])
+def test_only_what_is_damaged_is_replaced(store: ObjectStore, fresh: bytes) -> None:
+    with pytest.raises(ObjectMissing):
+        store.replace_damaged(KEY, b"", [fresh])
+    assert _keys(store) == []
+    store.put_new(KEY, [b"damaged"])
+    for other in (b"", b"damage", b"something else"):
+        with pytest.raises(ObjectExists) as raised:
+            store.replace_damaged(KEY, other, [fresh])
+        assert raised.value.key == KEY
+        assert store.get(KEY) == b"damaged"
+    store.replace_damaged(KEY, b"damaged", [fresh[:2], fresh[2:]])
+    assert store.get(KEY) == fresh
+    assert store.stat(KEY).size_bytes == len(fresh)
+    assert _keys(store) == [KEY]
+
+
 @pytest.mark.parametrize("round_number", range(5))
 def test_of_many_writers_one_wins(store: ObjectStore, round_number: int) -> None:
     barrier = threading.Barrier(8)
@@ -289,6 +306,23 @@ def test_a_lock_is_extended_and_never_shortened(locking: ObjectStore) -> None:
     for missing in (lambda: locking.lock("packs/none", late), lambda: locking.locked_until("nope")):
         with pytest.raises(ObjectMissing):
             missing()
+
+
+def test_a_locked_object_is_replaced_after_its_time_only(locking: ObjectStore) -> None:
+    lock = _lock(locking, 3)
+    locking.put_locked(KEY, [b"damaged"], lock)
+    with pytest.raises(ObjectLocked) as raised:
+        locking.replace_damaged(KEY, b"damaged", [b"whole"])
+    assert raised.value.key == KEY
+    assert locking.get(KEY) == b"damaged"
+    assert _keys(locking) == [KEY]
+    while locking.now() <= lock.until:
+        time.sleep(0.05)
+    locking.replace_damaged(KEY, b"damaged", [b"whole"])
+    assert locking.get(KEY) == b"whole"
+    locking.delete(KEY)
+    with pytest.raises(ObjectMissing):
+        locking.get(KEY)
 
 
 def test_only_root_gets_rid_of_a_locked_object(locking: ObjectStore) -> None:
@@ -513,6 +547,21 @@ def test_a_failed_sync_is_final(
     monkeypatch.undo()
     folder.put_new(KEY, [b"data"])
     assert folder.get(KEY) == b"data"
+
+
+@pytest.mark.parametrize(
+    ("name", "fail_at"), [("open", 2), ("write", 1), ("fsync", 1), ("replace", 1)]
+)
+def test_a_replacing_that_fails_leaves_what_was_there(
+    folder: LocalStore, monkeypatch: pytest.MonkeyPatch, name: str, fail_at: int
+) -> None:
+    folder.put_new(KEY, [b"damaged"])
+    monkeypatch.setattr(os, name, _FailingCall(getattr(os, name), fail_at))
+    with pytest.raises(StoreUnavailable):
+        folder.replace_damaged(KEY, b"damaged", [b"whole"])
+    monkeypatch.undo()
+    assert folder.get(KEY) == b"damaged"
+    assert not list(Path(folder.location).rglob(f"{TEMPORARY_PREFIX}*"))
 
 
 @pytest.mark.parametrize("fail_at", [1, 2])

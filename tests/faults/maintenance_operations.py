@@ -14,6 +14,7 @@ from pathlib import Path
 
 from holdfast.core.errors import Category, HoldfastError
 from holdfast.repository import Credential, LocalStore, Repository
+from holdfast.repository.rescue import open_for_rescue
 from tests.faults.operations import PASSPHRASE, Contents, Ground, Operation, Trial, armed
 from tests.support.damage import flip_bit, pack_files
 from tests.support.holdfast_command import Finished
@@ -161,9 +162,45 @@ class Repair:
         _assert_next_works(trial)
 
     def _run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
-        arguments: list[str | Path] = ["repair", "--repository", trial.repository]
-        arguments += ["--from", trial.folder / _OTHER]
-        arguments += ["--from-passphrase-file", trial.ground.passphrase_file]
+        arguments = _repair(trial)
+        return trial.ground.command.run(*arguments, under=under, environment=armed(failpoints))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mend:
+    """A bit of `config`, of the sentinel and of the first point's manifest is flipped."""
+
+    name: str = "mend"
+    share: int = 4
+
+    def run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
+        for template in ("headless", "copied"):
+            _make_template(trial.ground, template)
+        trial.lay_out("headless")
+        shutil.copytree(trial.ground.folder / "copied", trial.folder / _OTHER)
+        return self._run(trial, under, failpoints)
+
+    def judge(self, trial: Trial, finished: Finished) -> None:
+        """Both points are there for everybody who looks, and the one that can be read is whole."""
+        ground, both = trial.ground, _both(trial.ground)
+        rescued = open_for_rescue(LocalStore(trial.repository), ground.credential)
+        assert {*rescued.repository.point_ids()} == {*both}
+        assert ground.second_point in {point.id for point in rescued.points()}
+        rescued.repository.complete_index()
+        for disk in rescued.repository.point(ground.second_point).manifest.disks:
+            assert read_disk(rescued.repository, disk) == ground.second[disk.key]
+        if finished.status == 0:
+            trial.assert_sound(both)
+        _assert_other_sound(trial, both)
+
+    def run_again(self, trial: Trial) -> None:
+        trial.age_leftovers()
+        self._run(trial).require()
+        trial.assert_sound(_both(trial.ground))
+        _assert_next_works(trial)
+
+    def _run(self, trial: Trial, under: Sequence[str] = (), failpoints: str = "") -> Finished:
+        arguments = _repair(trial)
         return trial.ground.command.run(*arguments, under=under, environment=armed(failpoints))
 
 
@@ -175,6 +212,7 @@ MAINTENANCE: Sequence[Operation] = (
     Compact(),
     Copy(),
     Repair(),
+    Mend(),
 )
 
 
@@ -194,11 +232,20 @@ def _make_template(ground: Ground, name: str) -> None:
     shutil.copytree(ground.folder / "two", root)
     if name == "half":
         ground.command.run("delete", ground.first_point, "--repository", root, "--yes").require()
+    elif name == "headless":
+        for object_key in ("config", "sentinel", f"points/{ground.first_point}"):
+            flip_bit(root / object_key, 300)
     elif name == "damaged":
         for path in pack_files(root):
             flip_bit(path, 8 * (path.stat().st_size // 2))
         found = ground.command.run("verify", "--repository", root)
         assert found.status == 3, found
+
+
+def _repair(trial: Trial) -> Sequence[str | Path]:
+    source = ("--from", trial.folder / _OTHER)
+    key = ("--from-passphrase-file", trial.ground.passphrase_file)
+    return ("repair", "--repository", trial.repository, *source, *key)
 
 
 def _copy(ground: Ground, source: Path, target: Path) -> Sequence[str | Path]:

@@ -22,6 +22,7 @@ from holdfast.core.failpoints import FAILPOINTS
 from holdfast.core.progress import SilentProgress
 from holdfast.repository import LocalStore, Repository
 from holdfast.repository.errors import NotARepository, RepositoryIncomplete
+from holdfast.repository.mending import mend_header
 from holdfast.repository.repair import repair_repository
 from holdfast.repository.verify import VerifyOptions, verify_repository
 from holdfast.restore.disk import restore_disk
@@ -60,6 +61,9 @@ _PHASES = {
     "maintenance.between_indexes": ["compact"],
     "bundles.between": ["compact"],
     "verify.after_record": ["verify"],
+    "local_store.before_rename": ["mend", "repair"],
+    "mending.after_set_aside": ["mend", "repair"],
+    "mending.between_objects": ["mend"],
     "repair.before_index": ["repair"],
     "repair.after_index": ["repair"],
     "copy.before_point": ["copy"],
@@ -68,7 +72,7 @@ _PHASES = {
     "data_keys.before_put": ["rotate"],
     "data_keys.between_copies": ["rotate"],
 }
-_AFTER_COMPACT = {"verify", "repair", "copy", "keys", "rotate"}
+_AFTER_COMPACT = {"verify", "mend", "repair", "copy", "keys", "rotate"}
 _RESTORED = {"prune", "compact", *_AFTER_COMPACT}
 """Phases that come after the restore."""
 _ELSEWHERE = {"local_store.before_lock", "locks.after_renewal"}
@@ -93,6 +97,10 @@ def test_every_step_may_be_the_last(name: str, phase: str, kind: str, tmp_path: 
     if phase == "create":
         _assert_creation_is_refused_or_whole(store)
         return
+    if phase in {"mend", "repair"}:
+        # What was damaged before stays so until the same is done again.
+        mend_header(store, CREDENTIAL)
+        _repair(store)
     acknowledged = parse_acknowledgements(output)
     expected = {"first": 0, "second": 1, "restore": 2}
     assert len(acknowledged) == expected.get(phase, 1)
@@ -166,13 +174,18 @@ def _assert_restore_works(store: LocalStore, output: Path, content: bytes) -> No
     assert others <= {"repository", "copy", "restored.raw", "again.raw"}
 
 
+def _repair(store: LocalStore) -> None:
+    repository = Repository.open(store, CREDENTIAL)
+    repair_repository(repository, None, cancel=CancelToken(), progress=SilentProgress())
+
+
 def _assert_repair_and_copy_work(
     store: LocalStore, folder: Path, acknowledged: dict[str, dict[str, Digest]]
 ) -> None:
     """Whatever was broken off, the same commands come to their end now, and lose nothing."""
     repository = Repository.open(store, CREDENTIAL)
     verify_repository(repository, VerifyOptions(), cancel=CancelToken(), progress=SilentProgress())
-    repair_repository(repository, None, cancel=CancelToken(), progress=SilentProgress())
+    _repair(store)
     repository = Repository.open(store, CREDENTIAL)
     found = verify_repository(
         repository, VerifyOptions(), cancel=CancelToken(), progress=SilentProgress()

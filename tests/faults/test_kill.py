@@ -134,6 +134,8 @@ _MAINTENANCE = (
     "prune.",
     "verify.",
     "repair.",
+    "mending.",
+    "local_store.before_rename",
     "copy.",
     "keys.",
 )

@@ -25,7 +25,7 @@ from holdfast.hypervisors.driver import Artifact
 from holdfast.repository import ChunkType, Credential, LocalStore, Repository, RestorePoint
 from holdfast.repository.check import check_repository
 from holdfast.repository.errors import (
-    NotARepository,
+    HeaderDamaged,
     ObjectDamaged,
     RepositoryIncomplete,
     WrongPassphrase,
@@ -261,7 +261,7 @@ def test_objects_everything_depends_on(scene: Scene, foreign: Scene, key: str) -
             scene.open()
     with (
         scene.with_objects({key: None}),
-        pytest.raises((NotARepository, RepositoryIncomplete)),
+        pytest.raises((HeaderDamaged, RepositoryIncomplete)),
     ):
         scene.open()
     assert len(cases) > 80

@@ -5,8 +5,9 @@
 Phases: `create`, `first` (a full backup of the fake hypervisor's VM), `second` (an incremental
 one), `restore` (one disk to FOLDER/restored.raw), `prune` (to the newest point), `compact` (of
 what the first point alone needed, without grace), `verify` (with a pack damaged in a place that
-costs no data), `repair`, `copy` (to FOLDER/copy), `keys` (the key is changed, and changed back),
-`rotate` (the data key; packs under the old one are rewritten).
+costs no data), `mend` (config and sentinel, a bit of each being flipped), `repair` (also of a
+manifest that a bundle repeats), `copy` (to FOLDER/copy), `keys` (the key is changed, and changed
+back), `rotate` (the data key; packs under the old one are rewritten).
 The failpoint is armed when its phase begins.
 Each point is acknowledged on standard output as a line of JSON right after its backup returned,
 and taken back before it is deleted.
@@ -33,6 +34,7 @@ from holdfast.repository import Credential, LocalStore, Repository, bundling
 from holdfast.repository.compact import CompactOptions, run_compact
 from holdfast.repository.copy import copy_points
 from holdfast.repository.errors import NotARepository
+from holdfast.repository.mending import mend_header
 from holdfast.repository.prune import PruneScope, plan_prune, run_prune
 from holdfast.repository.repair import repair_repository
 from holdfast.repository.verify import VerifyOptions, verify_repository
@@ -51,6 +53,7 @@ PHASES = (
     "prune",
     "compact",
     "verify",
+    "mend",
     "repair",
     "copy",
     "keys",
@@ -128,7 +131,12 @@ def _live(folder: Path, specification: str, armed_phase: str) -> None:
     verify_repository(
         engine.repository, VerifyOptions(), cancel=CancelToken(), progress=SilentProgress()
     )
+    begin("mend")
+    for name in ("config", "sentinel"):
+        flip_bit(folder / "repository" / name, 300)
+    mend_header(store, CREDENTIAL)
     begin("repair")
+    flip_bit(folder / "repository" / "points" / engine.repository.point("latest").id, 700)
     repair_repository(engine.repository, None, cancel=CancelToken(), progress=SilentProgress())
     begin("copy")
     copy_to(folder / "copy", engine.repository)

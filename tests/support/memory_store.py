@@ -129,6 +129,21 @@ class MemoryStore:
                 self._trace.enter(key, None)
                 self._sync_folder(self._trace, key.rpartition("/")[0])
 
+    def replace_damaged(self, key: str, damaged: bytes, parts: Sequence[Buffer]) -> None:
+        data = b"".join(parts)
+        with self._lock:
+            if key not in self._objects:
+                raise ObjectMissing(key=key, location=self.location)
+            if self._objects[key][0] != damaged:
+                raise ObjectExists(key=key, location=self.location)
+            until = self._locks.get(key)
+            if until is not None and until > self.now():
+                raise ObjectLocked(key=key, until=format_time(until))
+            self._locks.pop(key, None)
+            if self._trace is not None:
+                self._record_put(self._trace, key, data)
+            self._objects[key] = (data, self.now())
+
     def now(self) -> datetime:
         return datetime.now(UTC) + self._ahead
 
@@ -223,6 +238,12 @@ class FaultyStore:
 
     def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
         self._write("put_locked", key, lambda: self.inner.put_locked(key, parts, lock))
+
+    def replace_damaged(self, key: str, damaged: bytes, parts: Sequence[Buffer]) -> None:
+        def act() -> None:
+            self.inner.replace_damaged(key, damaged, parts)
+
+        self._write("replace_damaged", key, act)
 
     def lock(self, key: str, lock: ObjectLock) -> None:
         self._write("lock", key, lambda: self.inner.lock(key, lock))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from holdfast.repository import (
     parse_recovery_key,
     read_config,
 )
+from holdfast.repository.errors import HeaderDamaged
 from holdfast.repository.store.store import ObjectStore
 from holdfast.repository.unlocking import Unlocking
 from holdfast.settings import Settings, read_passphrase, read_s3_access
@@ -28,6 +30,7 @@ from holdfast.settings import Settings, read_passphrase, read_s3_access
 if TYPE_CHECKING:
     from holdfast.hypervisors.driver import HypervisorDriver, VirtualMachine
     from holdfast.repository import Repository
+    from holdfast.repository.mending import Mended
     from holdfast.repository.rescue import Rescue
 
 _LONGEST_KIT = 65536
@@ -69,6 +72,26 @@ def open_rescue(
 
     store = open_store(location, _store_options(location, settings, cached=False))
     return open_for_rescue(store, _kit(kit) if kit else _credential(passphrase_file, settings))
+
+
+def open_for_repair(
+    location: str,
+    kit: Path | None,
+    passphrase_file: Path | None,
+    settings: Settings,
+    *,
+    without_proof: bool,
+) -> tuple[Repository, list[Mended]]:
+    """The repository, and what of its frame had to be put right before anybody could open it."""
+    from holdfast.repository import Repository
+    from holdfast.repository.mending import mend_header
+
+    store = open_store(location, _store_options(location, settings, cached=False))
+    with suppress(HeaderDamaged):
+        read_config(store)
+    credential = _kit(kit) if kit else _credential(passphrase_file, settings)
+    mended = mend_header(store, credential, without_proof=without_proof)
+    return Repository.open(store, credential), mended
 
 
 def open_with_credential(

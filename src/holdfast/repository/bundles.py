@@ -8,7 +8,7 @@ time only. Knows nothing of when they are written. Enter at `Bundles`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from blake3 import blake3
@@ -119,6 +119,30 @@ def decoded(contents: Mapping[str, bytes]) -> dict[str, Manifest]:
         for point, manifest in zip(contents, manifests, strict=True)
         if manifest is not None and manifest.id == point
     }
+
+
+def repeated(bundles: Bundles, points: Collection[str]) -> dict[str, bytes]:
+    """The contents of the manifests of these points, as far as a bundle repeats them: each proven
+    to be that of its point by the bundle's name and seal. One that two bundles have differently
+    is left out."""
+    found: dict[str, bytes] = {}
+    unclear: set[str] = set()
+    for contents in bundles.read_all().values():
+        wanted = {point: contents[point] for point in contents.keys() & points}
+        for point in decoded(wanted):
+            if found.setdefault(point, wanted[point]) != wanted[point]:
+                unclear.add(point)
+    return {point: content for point, content in found.items() if point not in unclear}
+
+
+def with_remedy(bundles: Bundles, problems: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with the manifests of points, by their ids, and what a bundle can do about
+    it."""
+    if not problems:
+        return {}
+    known = repeated(bundles, problems.keys())
+    remedy = "; a bundle repeats it: `holdfast repair` puts it back"
+    return {point: said + (remedy if point in known else "") for point, said in problems.items()}
 
 
 def bundle_problems(bundles: Bundles, manifests: Iterable[Manifest]) -> Iterator[tuple[str, str]]:

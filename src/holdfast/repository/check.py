@@ -15,7 +15,7 @@ from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import HoldfastError
 from holdfast.core.progress import Progress, ProgressSink
 from holdfast.core.units import MIB
-from holdfast.repository.bundles import bundle_problems
+from holdfast.repository.bundles import bundle_problems, with_remedy
 from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.index import PackTable, decode_index
 from holdfast.repository.format.pack import ID_BYTES, ChunkType, pack_name
@@ -139,6 +139,7 @@ class _Check:
 
     def _open_points(self, ids: Sequence[str]) -> list[Manifest]:
         manifests: list[Manifest] = []
+        damaged: dict[str, str] = {}
         self._report.points = len(ids)
         found = self._repository.manifests.read_each(ids)
         for point_id, manifest in zip(ids, found, strict=True):
@@ -146,7 +147,10 @@ class _Check:
             if isinstance(manifest, Manifest):
                 manifests.append(manifest)
             else:
-                self._add(f"points/{point_id}", _said(manifest), point_id)
+                damaged[point_id] = _said(manifest)
+        bundles = self._repository.manifests.bundles
+        for point_id, problem in with_remedy(bundles, damaged).items():
+            self._add(f"points/{point_id}", problem, point_id)
         return manifests
 
     def _open_indexes(self) -> dict[bytes, PackTable]:

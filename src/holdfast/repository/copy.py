@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from holdfast.core.cancellation import CancelToken
@@ -57,9 +57,11 @@ def copy_points(
     cancel: CancelToken,
     progress: ProgressSink,
     workers: int = 3,
+    in_place_of: Mapping[str, bytes] | None = None,
 ) -> CopyReport:
     """Copy those of the points that `target` does not have, oldest first. Broken off at any
-    moment, it leaves complete points only; run it again to go on.
+    moment, it leaves complete points only; run it again to go on. `in_place_of`, by the ids of
+    points: damaged manifests in `target`, which are set aside for the copied ones.
 
     Damage of a point here is reported, and the others are copied. Raises LeaseHeld, OutOfSpace,
     StoreUnavailable, CopyMismatch, Cancelled.
@@ -71,7 +73,8 @@ def copy_points(
     resource = f"copy-{source.id}"
     what = f"the copy of {source.location} to {target.location}"
     with Lease(target.store, target.sealer, target.clock, resource, what).acquire():
-        return _Copy(source, target, cancel, progress, workers).run(points)
+        copy = _Copy(source, target, cancel, progress, workers, in_place_of or {})
+        return copy.run(points)
 
 
 class _Copy:
@@ -82,6 +85,7 @@ class _Copy:
         cancel: CancelToken,
         progress: ProgressSink,
         workers: int,
+        in_place_of: Mapping[str, bytes],
     ) -> None:
         self._source = source
         self._target = target
@@ -92,7 +96,8 @@ class _Copy:
         self._ids: dict[bytes, bytes] = {}
         self._there = {point.id: point.manifest for point in target.points()}
         self._here = set(source.point_ids())
-        self._taken = set(target.point_ids())
+        self._in_place_of = in_place_of
+        self._taken = set(target.point_ids()) - in_place_of.keys()
 
     def run(self, points: Sequence[RestorePoint]) -> CopyReport:
         self._source.load_index()
@@ -137,7 +142,7 @@ class _Copy:
                 # Before the commit: a copy of doubtful content is never visible without its mark.
                 self._target.mark_suspect([point.id], point.suspect)
             failpoint("copy.before_commit")
-            session.commit(copied)
+            session.commit(copied, in_place_of=self._in_place_of.get(point.id))
         self._there[point.id] = copied
         self._report.copied.append(point.id)
         self._report.stored_bytes += session.stored_bytes

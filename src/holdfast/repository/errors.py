@@ -51,6 +51,34 @@ class ObjectDamaged(HoldfastError):
 
 
 @dataclass(kw_only=True, eq=False)
+class HeaderDamaged(ObjectDamaged):
+    """`config` or the sentinel, without which nobody opens the repository."""
+
+    code = "header_damaged"
+    hint = (
+        "`holdfast repair`, with the passphrase or the recovery kit, puts it right where it can be "
+        "proven what it was; `holdfast rescue` reads the points as it is"
+    )
+
+
+@dataclass(kw_only=True, eq=False)
+class HeaderUnproven(HoldfastError):
+    """What `config` or the sentinel was can be told from nothing that is left."""
+
+    code = "header_unproven"
+    category = Category.INTEGRITY
+    template = "{key} of {location} was not put right: {problem}"
+    hint = (
+        "Nothing was changed. `holdfast rescue {location}` reads the points as it is. If you know "
+        "that all of the storage is mounted, and that no newer Holdfast wrote to it, "
+        "`holdfast repair --without-proof` goes on without the proof"
+    )
+    key: str
+    location: str
+    problem: str
+
+
+@dataclass(kw_only=True, eq=False)
 class ObjectLocked(HoldfastError):
     """It is immutable for now; nobody deletes it before the date."""
 
@@ -128,7 +156,8 @@ class RepositoryIncomplete(HoldfastError):
     template = "{location} looks like a repository but its sentinel is missing"
     hint = (
         "Nothing was changed. Perhaps the storage is not mounted completely: look first, and see "
-        "with `holdfast rescue` what is there. Only a repository whose creation was broken off, "
+        "with `holdfast rescue` what is there. If that is all, `holdfast repair --without-proof` "
+        "puts the sentinel again. Only a repository whose creation was broken off, "
         "without a single point, may be removed and created again"
     )
     location: str

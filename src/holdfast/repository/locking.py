@@ -275,6 +275,14 @@ class LockingStore(PassingStore):
         self.inner.put_locked(key, parts, lock)
         self._locks.written[key] = lock.until
 
+    def replace_damaged(self, key: str, damaged: bytes, parts: Sequence[Buffer]) -> None:
+        """A crash in between leaves an object that is not locked, which the lock step locks."""
+        lock = self._locks.lock_of(key)
+        self.inner.replace_damaged(key, damaged, parts)
+        if lock is not None:
+            self.inner.lock(key, lock)
+            self._locks.written[key] = lock.until
+
 
 def points_locked_until(
     store: ObjectStore, locks: Locks, point_ids: Iterable[str]

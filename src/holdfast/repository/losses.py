@@ -17,6 +17,7 @@ from holdfast.core.cancellation import CancelToken
 from holdfast.core.errors import HoldfastError
 from holdfast.core.extents import Extent, merge_extents
 from holdfast.core.progress import Progress, ProgressSink
+from holdfast.repository.bundles import with_remedy
 from holdfast.repository.disk_map import FANOUT
 from holdfast.repository.errors import ChunkMissing, ObjectDamaged, ObjectMissing
 from holdfast.repository.format.pack import ID_BYTES, ZERO_ID, ChunkType
@@ -103,6 +104,7 @@ def find_losses(
     unsound = {pack for pack in index.packs if pack not in stored} | set(damaged)
     search = Doubts(repository, unsound)
     found: list[PointLoss] = []
+    unreadable: dict[str, str] = {}
     manifests = repository.manifests.read_each(ids)
     for number, (point_id, manifest) in enumerate(zip(ids, manifests, strict=True)):
         cancel.check()
@@ -113,12 +115,14 @@ def find_losses(
             case ObjectMissing():
                 continue  # deleted since it was listed: legal
             case ObjectDamaged():
-                loss = PointLoss(point_id=point_id, vm_name="", problem=manifest.problem)
+                unreadable[point_id] = manifest.problem
             case _:
                 loss = _point_loss(search, manifest)
-        if loss is not None:
-            found.append(loss)
-    return found
+                if loss is not None:
+                    found.append(loss)
+    for point_id, problem in with_remedy(repository.manifests.bundles, unreadable).items():
+        found.append(PointLoss(point_id=point_id, vm_name="", problem=problem))
+    return sorted(found, key=lambda loss: loss.point_id)
 
 
 def _point_loss(search: Doubts, manifest: Manifest) -> PointLoss | None:

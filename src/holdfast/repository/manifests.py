@@ -57,6 +57,24 @@ class Manifests:
                 stored = error
             yield stored
 
+    def damaged(self, point_ids: Collection[str]) -> dict[str, bytes]:
+        """Those of the points whose manifest is there and is not what was stored, with what it is
+        now. One that was sealed here and says what this program does not understand is none."""
+        keys = [point_key(point_id) for point_id in point_ids]
+        found: dict[str, bytes] = {}
+        for point_id, stored in zip(point_ids, gather(self._fetch, keys), strict=True):
+            if isinstance(stored, bytes) and not self.is_genuine(point_id, stored):
+                found[point_id] = stored
+        return found
+
+    def is_genuine(self, point_id: str, stored: bytes) -> bool:
+        """Whether this was stored as the manifest of that point in this repository."""
+        try:
+            self._unsealed(point_key(point_id), stored)
+        except ObjectDamaged:
+            return False
+        return True
+
     def all(self, *, from_store: bool) -> list[Found]:
         """Every manifest listed, or why it cannot be read, in no order. Unless `from_store`, what
         a bundle or a local copy repeats is taken from there: then damage to the manifest itself

@@ -1,7 +1,8 @@
 """Save what damage has left: chunks that can still be read move out of damaged packs into new ones,
 and what is lost here is fetched from a copy of the same points in another repository.
 
-A copy of a data key that is damaged or missing is put again from the other one.
+A copy of a data key that is damaged or missing is put again from the other one, and a damaged
+manifest from a bundle or the other repository (`mending`).
 
 Nothing is dropped: damaged packs stay where they are and stay recorded as damaged, and compact
 takes them once no point needs them. Ids differ between repositories, because they are keyed: the
@@ -27,6 +28,7 @@ from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifes
 from holdfast.repository.index import ChunkLocation, location_at
 from holdfast.repository.losses import DAMAGE, DiskLoss, PointLoss, find_losses
 from holdfast.repository.maintenance import Maintenance
+from holdfast.repository.mending import Mended, mend_manifests
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.repository import Repository
 from holdfast.repository.spans import SpanReader
@@ -41,6 +43,10 @@ class RepairReport:
     fetched_chunks: int = 0
     """Taken from the other repository."""
     stored_bytes: int = 0
+    mended: Sequence[Mended] = ()
+    """Objects put back: manifests of points, and what the caller mended before."""
+    left: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Manifests that stay damaged, by key, and why."""
     losses: list[PointLoss] = field(default_factory=list[PointLoss])
     """What is lost all the same."""
 
@@ -63,7 +69,12 @@ def repair_repository(
     """
     with repository.begin_maintenance() as maintenance:
         repository.data_keys.renew_copies()
-        return _Repair(repository, source, maintenance, cancel, progress).run()
+        # First: what a point needs is found by its manifest.
+        mended = mend_manifests(repository, source, cancel=cancel, progress=progress)
+        report = _Repair(repository, source, maintenance, cancel, progress).run()
+    report.mended = [*mended.mended]
+    report.left = mended.left
+    return report
 
 
 class _Repair:

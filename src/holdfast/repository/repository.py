@@ -24,12 +24,14 @@ from holdfast.repository.chunks import ChunkReader
 from holdfast.repository.data_keys import DataKeys
 from holdfast.repository.disk_map import DiskMap
 from holdfast.repository.errors import (
+    HeaderDamaged,
     ObjectDamaged,
     ObjectMissing,
     PointAmbiguous,
     PointHeld,
     PointNotFound,
     RepositoryIncomplete,
+    WrongPassphrase,
 )
 from holdfast.repository.format.config import (
     RepositoryConfig,
@@ -37,7 +39,7 @@ from holdfast.repository.format.config import (
     decode_config,
     encode_config,
 )
-from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.envelope import Kind, Sealer, owner_of
 from holdfast.repository.format.immutability import Immutability
 from holdfast.repository.format.keys import KEY_BYTES, Credential
 from holdfast.repository.format.pack import ChunkIds, ChunkType
@@ -52,7 +54,7 @@ from holdfast.repository.manifests import Manifests
 from holdfast.repository.marks import Marks
 from holdfast.repository.pack_tables import PackTables
 from holdfast.repository.packs import PackWriter
-from holdfast.repository.presence import SENTINEL_KEY, refuse_used
+from holdfast.repository.presence import SENTINEL_CONTENT, SENTINEL_KEY, refuse_used
 from holdfast.repository.proofs import Proofs
 from holdfast.repository.reading import is_distant, side_by_side
 from holdfast.repository.restore_point import RestorePoint, all_points, known_point
@@ -147,7 +149,7 @@ class Repository:
         kit = render_kit(recovery, config.repository_id, store.location, config.created_at)
         if hand_over is not None:
             hand_over(kit)
-        sentinel = repository._sealer.seal(Kind.SENTINEL, SENTINEL_KEY, b"holdfast")
+        sentinel = repository._sealer.seal(Kind.SENTINEL, SENTINEL_KEY, SENTINEL_CONTENT)
         locking.put_new(SENTINEL_KEY, [sentinel])
         return repository, kit
 
@@ -164,7 +166,14 @@ class Repository:
         """`open` for who has begun to unlock it already. Raises what `open` raises."""
         store = unlocking.store
         sentinel = _read_or_none(store, SENTINEL_KEY)
-        repository = cls(store, unlocking.config, unlocking.master(), clock or SystemClock())
+        try:
+            master = unlocking.master()
+        except WrongPassphrase as error:
+            if sentinel and owner_of(sentinel) not in {None, unlocking.config.repository_id.bytes}:
+                problem = "it names another repository than the sentinel does"
+                raise HeaderDamaged(key="config", problem=problem) from error
+            raise
+        repository = cls(store, unlocking.config, master, clock or SystemClock())
         repository._check_sentinel(sentinel)
         return repository
 
@@ -428,6 +437,11 @@ class Repository:
         """For maintenance inside this package."""
         return self._store
 
+    @property
+    def locking(self) -> ObjectStore:
+        """The store, for what is to be immutable as soon as it is there."""
+        return self._locking
+
     def manifest(self, point_id: str) -> Manifest:
         """Raises ObjectMissing, ObjectDamaged."""
         return self.manifests.read(point_id)
@@ -445,7 +459,10 @@ class Repository:
     def _check_sentinel(self, stored: bytes | None) -> None:
         if stored is None:
             raise RepositoryIncomplete(location=self.location)
-        self._sealer.open(Kind.SENTINEL, SENTINEL_KEY, stored, key=SENTINEL_KEY)
+        try:
+            self._sealer.open(Kind.SENTINEL, SENTINEL_KEY, stored, key=SENTINEL_KEY)
+        except ObjectDamaged as error:
+            raise HeaderDamaged(key=SENTINEL_KEY, problem=error.problem) from error
 
     def _lease_key(self) -> bytes:
         return blake3(

@@ -8,39 +8,31 @@ is known of a point without reading its data.
 from __future__ import annotations
 
 import re
-import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import NoReturn
 
 from holdfast.core.clock import SystemClock
 from holdfast.core.errors import HoldfastError
-from holdfast.repository.access import unlock
 from holdfast.repository.errors import (
-    NotARepository,
     ObjectDamaged,
-    ObjectMissing,
     RepositoryIncomplete,
     StoreUnavailable,
 )
-from holdfast.repository.format.config import RepositoryConfig, check_config
-from holdfast.repository.format.envelope import owner_of
+from holdfast.repository.format.config import RepositoryConfig
 from holdfast.repository.format.keys import Credential
 from holdfast.repository.format.pack import ZERO_ID
 from holdfast.repository.format.point import Manifest
+from holdfast.repository.header import find_header
 from holdfast.repository.index import ChunkIndex
-from holdfast.repository.presence import SENTINEL_KEY, read_config
-from holdfast.repository.repository import DEFAULT_CHUNK_BYTES, Repository
+from holdfast.repository.repository import Repository
 from holdfast.repository.restore_point import RestorePoint
 from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.store import Buffer, ObjectInfo, ObjectLock, ObjectStore
 
 _PACKS = "packs/"
 _PACK = re.compile(r"packs/(?P<start>[0-9a-f]{2})/(?P=start)[0-9a-f]{62}")
-_LOOKED_AT = 50
 
 
 class ReadOnlyStore:
@@ -89,6 +81,10 @@ class ReadOnlyStore:
         self._refuse(key)
 
     def delete(self, key: str) -> None:
+        self._refuse(key)
+
+    def replace_damaged(self, key: str, damaged: bytes, parts: Sequence[Buffer]) -> None:
+        del damaged, parts
         self._refuse(key)
 
     def put_locked(self, key: str, parts: Sequence[Buffer], lock: ObjectLock) -> None:
@@ -214,59 +210,9 @@ def _unlocked(
     store: ReadOnlyStore, credential: Credential, problems: list[str]
 ) -> tuple[RepositoryConfig, bytes]:
     """The configuration as written, or when it is not whole as the other objects tell it."""
-    try:
-        config, stored = read_config(store)
-        master = unlock(store, config, credential)
-        check_config(stored, master)
-    except (ObjectDamaged, NotARepository) as error:
-        if isinstance(error, ObjectDamaged) and error.key != "config":
-            raise
-        found = _config_from_objects(store)
-        if found is None:
-            raise
-        wrong = error.message if isinstance(error, ObjectDamaged) else "config is missing"
+    header = find_header(store, credential)
+    part = header.config_part
+    if part.problem:
+        wrong = "config is missing" if part.stored is None else f"config is damaged: {part.problem}"
         note(problems, f"{wrong}. What it says was taken from other objects")
-        master = unlock(store, found, credential)
-        return _with_chunk_bytes(store, found, master), master
-    return config, master
-
-
-def _config_from_objects(store: ReadOnlyStore) -> RepositoryConfig | None:
-    """The repository's id stands in every envelope; the most frequent one is taken, and key slots
-    open for the right one only."""
-    owners: Counter[bytes] = Counter()
-    for key in _envelopes(store):
-        try:
-            owner = owner_of(store.get(key))
-        except (ObjectDamaged, ObjectMissing):
-            continue
-        if owner is not None:
-            owners[owner] += 1
-    if not owners:
-        return None
-    ((owner, _),) = owners.most_common(1)
-    return RepositoryConfig(
-        repository_id=uuid.UUID(bytes=owner), created_at="", chunk_bytes=DEFAULT_CHUNK_BYTES
-    )
-
-
-def _envelopes(store: ReadOnlyStore) -> Iterator[str]:
-    yield SENTINEL_KEY
-    for folder in ("points/", "index/"):
-        for info in islice(store.list(folder), _LOOKED_AT):
-            yield info.key
-
-
-def _with_chunk_bytes(
-    store: ReadOnlyStore, config: RepositoryConfig, master: bytes
-) -> RepositoryConfig:
-    """Every manifest says the size of chunks."""
-    repository = Repository(store, config, master, SystemClock())
-    for found in repository.manifests.read_each(repository.point_ids()):
-        if isinstance(found, Manifest):
-            return RepositoryConfig(
-                repository_id=config.repository_id,
-                created_at="",
-                chunk_bytes=found.chunk_bytes,
-            )
-    return config
+    return header.config, header.master

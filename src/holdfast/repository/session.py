@@ -28,6 +28,7 @@ from holdfast.repository.index_objects import take_back_stale
 from holdfast.repository.leases import Lease
 from holdfast.repository.packs import PackWriter
 from holdfast.repository.session_locks import SessionLocks
+from holdfast.repository.set_aside import put_in_place
 from holdfast.repository.store.store import ObjectStore
 
 
@@ -98,8 +99,11 @@ class BackupSession:
         """Make every chunk so far durable and readable. Call when no `store_chunk` is running."""
         self._writer.flush()
 
-    def commit(self, manifest: Manifest) -> None:
+    def commit(self, manifest: Manifest, *, in_place_of: bytes | None = None) -> None:
         """Make the point exist. On return it is durable and visible; on any error it is neither.
+
+        `in_place_of` is the damaged manifest that the point has now, for who repairs it: it is set
+        aside, and on any error there again.
 
         Raises LeaseLost, ParentVanished, OutOfSpace, StoreUnavailable.
         """
@@ -118,9 +122,12 @@ class BackupSession:
         key = point_key(manifest.id)
         sealed = self._sealer.seal(Kind.POINT, key, encode_manifest(manifest))
         failpoint("point.before_commit")
-        self._store.put_new(key, [sealed])  # THE COMMIT: everything it names is durable
+        if in_place_of is None:
+            self._store.put_new(key, [sealed])  # THE COMMIT: everything it names is durable
+        else:
+            put_in_place(self._store, key, in_place_of, sealed)
         failpoint("point.after_commit")
-        self._prove_commit(key, manifest)
+        self._prove_commit(manifest, sealed, in_place_of)
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +157,7 @@ class BackupSession:
         if not any(info.key == point_key(point_id) for info in self._store.list("points/")):
             raise ParentVanished(point=point_id)
 
-    def _prove_commit(self, key: str, manifest: Manifest) -> None:
+    def _prove_commit(self, manifest: Manifest, sealed: bytes, in_place_of: bytes | None) -> None:
         """If the lease was lost while the manifest was being written, a reclaim may have run in
         between without seeing it: take the point back rather than promise what may be gone. The
         same when the store cannot prove it any more: the caller is told that nothing was kept.
@@ -163,8 +170,12 @@ class BackupSession:
                 # Deleted in between, its chunks may have been reclaimed before ours were seen.
                 self._require_point(manifest.parent_id)
         except HoldfastError:
+            key = point_key(manifest.id)
             with suppress(HoldfastError):  # the first error is the one to tell
-                self._store.delete(key)
+                if in_place_of is None:
+                    self._store.delete(key)
+                else:
+                    self._store.replace_damaged(key, sealed, [in_place_of])
             raise
 
 

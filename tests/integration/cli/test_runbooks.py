@@ -176,8 +176,28 @@ def test_damaged_pack(reader: Reader) -> None:
 
     damage()
     reader.words["POINT"] = reader.cli.points()[0]["id"]
+    reader.words["KIT"] = str(folder / "repository-kit")
+
+    def behead(*, without_sentinel: bool = False) -> None:
+        flip_bit(reader.cli.repository / "config", 700)
+        if without_sentinel:
+            (reader.cli.repository / "sentinel").unlink()
+
     # Verified: damaged. Healed from the other one. Damaged again: something is left of a point.
-    reader.follow("damaged-pack.md", [3, 0, 3], before={2: lambda: damage(200_000)})
+    # Nobody can open it: seen by rescue, and put right.
+    outputs = reader.follow(
+        "damaged-pack.md",
+        [3, 0, 3, 3, 0, 0],
+        before={
+            2: lambda: damage(200_000),
+            3: behead,
+            5: lambda: behead(without_sentinel=True),
+        },
+    )
+    assert "PROBLEM: config is damaged" in outputs[3]
+    assert "config: its checksum does not match; put right from its keyed hash" in outputs[4]
+    assert "sentinel: it is missing; put right from the master key" in outputs[5]
+    assert len(reader.cli.points()) == 2
     report = json.loads((folder / "holes.json").read_text())
     assert not report["whole"]
     assert (folder / "what-is-left.raw").stat().st_size == 6 * MIB

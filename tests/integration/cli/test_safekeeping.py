@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -78,6 +79,68 @@ def test_verify_restore_and_heal_from_a_copy(place: Path) -> None:
     assert not cli.json("repair", exits=3)["whole"]
     assert cli.json("repair", "--from", place / "other")["whole"]
     cli.json(*restore)
+
+
+@pytest.mark.parametrize("key", ["config", "sentinel"])
+def test_a_repository_that_nobody_can_open(place: Path, key: str) -> None:
+    cli = _cli(place)
+    before = cli.json("points")["points"]
+    path = place / "repository" / key
+    whole = path.read_bytes()
+    flip_bit(path, 8 * 40)
+    damaged = path.read_bytes()
+    error = cli.json("points", exits=3)["error"]
+    assert error["code"] == "header_damaged"
+    assert "holdfast repair" in error["hint"]
+    wrong = _cli(place, unlocked_by="new")
+    assert wrong.json("repair", exits=1)["error"]["code"] == "wrong_passphrase"
+    assert path.read_bytes() == damaged
+    for slot in (place / "repository" / "keys").iterdir():
+        if b'"passphrase"' in slot.read_bytes():
+            slot.write_bytes(b"damaged as well")
+    report = cli.json("repair", "--kit", place / "repository-kit")
+    assert report["whole"]
+    assert [item["object"] for item in report["mended"]] == [key]
+    assert key == "sentinel" or path.read_bytes() == whole
+    (aside,) = (place / "repository" / "damaged" / key).iterdir()
+    assert aside.read_bytes() == damaged
+    output, _ = cli.run("rescue", cli.repository, "--kit", place / "repository-kit", "--json")
+    rescued = json.loads(output)
+    assert rescued["problems"] == []
+    assert [item["id"] for item in rescued["points"]] == [point["id"] for point in before]
+
+
+def test_a_sentinel_that_is_missing_takes_a_word(place: Path) -> None:
+    cli = _cli(place)
+    (place / "repository" / "sentinel").unlink()
+    error = cli.json("points", exits=1)["error"]
+    assert error["code"] == "repository_incomplete"
+    assert "--without-proof" in error["hint"]
+    assert cli.json("repair", exits=3)["error"]["code"] == "header_unproven"
+    assert not (place / "repository" / "sentinel").exists()
+    output, _ = cli.run("repair", "--repository", cli.repository, "--without-proof")
+    assert "sentinel: it is missing; put right from the master key" in output
+    assert len(cli.json("points")["points"]) == 2
+
+
+def test_a_damaged_manifest_comes_back_from_a_copy(place: Path) -> None:
+    cli = _cli(place)
+    cli.json("copy", "--to", place / "other")
+    point = cli.json("points")["points"][0]["id"]
+    path = place / "repository" / "points" / point
+    path.write_bytes(b"")
+    report = cli.json("repair", exits=3)
+    (left,) = report["not_mended"]
+    assert left == {
+        "object": f"points/{point}",
+        "problem": "nothing that is left repeats it",
+    }
+    assert path.read_bytes() == b""
+    report = cli.json("repair", "--from", place / "other")
+    assert report["mended"][0]["taken_from"] == "the other repository"
+    output = place / "restored.raw"
+    cli.json("restore", point, "--disk", "disk.raw", "--output", output)
+    assert cli.json("verify")["sound"]
 
 
 def test_the_next_backup_heals(ground: Path, place: Path) -> None:

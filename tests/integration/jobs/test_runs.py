@@ -13,6 +13,7 @@ import pytest
 from holdfast.catalog.models import LogEntry, ResourceLease, Run
 from holdfast.catalog.runs import transitions_of
 from holdfast.policy.run_states import RunKind
+from tests.support.damage import flip_bit
 from tests.support.oracle import assert_repository_sound
 from tests.support.run_farm import Farm
 
@@ -276,6 +277,25 @@ class TestOtherKinds:
             assert healed.state == "completed", healed.error_message
             assert healed.result["fetched_chunks"] > 0
             assert ended(RunKind.REPAIR).result["whole"] is True
+
+    def test_a_config_that_nobody_can_read_is_put_right(self, tmp_path: Path) -> None:
+        farm = Farm.create(tmp_path)
+        config = tmp_path / "repository" / "config"
+        with farm.worker():
+
+            def ended(kind: RunKind) -> Run:
+                return farm.await_run(farm.jobs.submit(farm.repository_request(kind)).run.id)
+
+            point = farm.await_run(farm.submit_backup()).point_id
+            whole = config.read_bytes()
+            flip_bit(config, 300)
+            assert ended(RunKind.CHECK).error_code == "header_damaged"
+            mended = ended(RunKind.REPAIR)
+            assert mended.state == "completed", mended.error_message
+            assert mended.result["mended_objects"] == 1
+            assert ended(RunKind.CHECK).result["points"] == 1
+        assert config.read_bytes() == whole
+        assert [found.id for found in farm.open().points()] == [point]
 
     def test_other_points_than_confirmed_delete_nothing(self, tmp_path: Path) -> None:
         farm = Farm.create(tmp_path)

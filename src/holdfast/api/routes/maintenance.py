@@ -174,8 +174,9 @@ def copy_repository(
 def repair_repository(
     repository_id: RepositoryId, body: RepairBody, context: Context, caller: Caller
 ) -> RunAccepted:
-    """Save what can still be read of damaged packs, and take what is lost from a copy of the same
-    points. Nothing is dropped; what stays lost fails the run and is in its log."""
+    """Save what can still be read of damaged packs, put right a damaged config, sentinel or
+    manifest where it is proven what it was, and take what is lost from a copy of the same points.
+    Nothing is dropped; what stays lost fails the run and is in its log."""
     if body.from_repository_id is not None:
         if body.from_repository_id == repository_id:
             problem = "a repository cannot be repaired from itself"

@@ -75,22 +75,38 @@ def repair(
         Path | None,
         typer.Option("--from-passphrase-file", help="Its passphrase.", metavar="FILE"),
     ] = None,
+    without_proof: Annotated[
+        bool,
+        typer.Option(
+            "--without-proof",
+            help="Put config and sentinel again also where nothing proves that they were so: all "
+            "of the storage is mounted, and no newer Holdfast wrote to it.",
+        ),
+    ] = False,
+    kit: Annotated[
+        Path | None,
+        typer.Option("--kit", help="The recovery kit, as it was saved.", metavar="FILE"),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     json: Json = False,
 ) -> None:
     """Move what can be saved out of damaged packs; with --from, fetch the rest from a copy.
 
+    A config or sentinel without which nobody can open the repository, and manifests of points, are
+    put right where it is proven what they were. What was damaged is kept below damaged/.
+
     Nothing is ever dropped. What stays lost is listed byte by byte, and the exit status is 3.
     """
     with command(as_json=json) as runtime:
-        opened = opening.open_repository(
-            repository, passphrase_file, runtime.settings, cached=False
-        )
         other = None
         if source is not None:
             other = opening.open_repository(source, source_passphrase_file, runtime.settings)
+        opened, mended = opening.open_for_repair(
+            repository, kit, passphrase_file, runtime.settings, without_proof=without_proof
+        )
         with ProgressBar(runtime.screen) as progress:
             report = repair_repository(opened, other, cancel=runtime.cancel, progress=progress)
+        report.mended = [*mended, *report.mended]
         runtime.screen.result(_repair_document(report), _repair_text(report))
     if not report.is_whole:
         raise typer.Exit(EXIT_INTEGRITY)
@@ -138,6 +154,13 @@ def _verify_text(report: VerifyReport, duration_s: float) -> str:
 def _repair_document(report: RepairReport) -> dict[str, Any]:
     return {
         "whole": report.is_whole,
+        "mended": [
+            {"object": item.key, "problem": item.problem, "taken_from": item.taken_from}
+            for item in report.mended
+        ],
+        "not_mended": [
+            {"object": key, "problem": problem} for key, problem in sorted(report.left.items())
+        ],
         "damaged_packs": list(report.damaged_packs),
         "saved_chunks": report.saved_chunks,
         "fetched_chunks": report.fetched_chunks,
@@ -147,9 +170,15 @@ def _repair_document(report: RepairReport) -> dict[str, Any]:
 
 
 def _repair_text(report: RepairReport) -> str:
-    if not report.damaged_packs and not report.losses:
+    if not report.damaged_packs and not report.losses and not report.mended:
         return "Nothing is known to be damaged. `holdfast verify` reads everything and tells."
     lines = [
+        *(
+            f"{item.key}: {item.problem}; put right from {item.taken_from}. What was there is kept "
+            f"below damaged/{item.key}"
+            for item in report.mended
+        ),
+        *(f"{key} stays damaged: {problem}" for key, problem in sorted(report.left.items())),
         (
             f"{report.saved_chunks} chunks saved from {len(report.damaged_packs)} damaged packs, "
             f"{report.fetched_chunks} fetched from the other repository "

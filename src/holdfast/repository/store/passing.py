@@ -36,6 +36,9 @@ class PassingStore:
     def delete(self, key: str) -> None:
         self.inner.delete(key)
 
+    def replace_damaged(self, key: str, damaged: bytes, parts: Sequence[Buffer]) -> None:
+        self.inner.replace_damaged(key, damaged, parts)
+
     def now(self) -> datetime:
         return self.inner.now()
 

@@ -12,7 +12,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
-from holdfast.repository.errors import ObjectDamaged, ObjectMissing, StoreUnavailable
+from holdfast.repository.errors import (
+    ObjectDamaged,
+    ObjectExists,
+    ObjectMissing,
+    StoreUnavailable,
+)
 from holdfast.repository.store.s3_access import S3Access, S3Location
 from holdfast.repository.store.s3_bucket import Bucket, Timeouts
 from holdfast.repository.store.s3_faults import RetryPolicy
@@ -100,6 +105,23 @@ class S3Store:
             self.locking.delete(key)
         else:
             self._bucket.discard(key)
+
+    def replace_damaged(self, key: str, damaged: bytes, parts: Sequence[Buffer]) -> None:
+        """Where versions are kept, the older ones go after the new one is there: what breaks off
+        in between shows as a hidden object, and this done again ends it."""
+        check_key(key)
+        self._require_fit()
+        self.stat(key)  # says whether versions are kept
+        if self.get(key) != damaged:
+            raise ObjectExists(key=key, location=self.location)
+        if not (self._bucket.keeps_versions and self.locking.keeps_locks()):
+            self._bucket.overwrite(key, parts)
+            return
+        self.locking.require_unlocked(key)
+        before = self.locking.versions_of(key)
+        self._bucket.overwrite(key, parts)
+        for version in reversed(before):
+            self.locking.delete_version(version)
 
     def keeps_versions(self, known: str) -> bool:
         """Whether the bucket may keep more than one version of an object; `known` is one that

@@ -133,6 +133,17 @@ class Bucket:
                 raise ObjectExists(key=name, location=self.location) from None
             raise self._error(failed, name) from None
 
+    def overwrite(self, name: str, parts: Sequence[Buffer]) -> None:
+        """Put the parts under the name, whatever is there. Of two attempts, of which one got no
+        answer, either leaves the same."""
+        body = [part for part in parts if len(part)] or [b""]
+        client, path = self._client(sum(map(len, body))), self._where.path(name)
+        made = self._ask(
+            name,
+            lambda: obstore.put(client, path, body, mode="overwrite", use_multipart=False),
+        )
+        self._note_version(made.get("version"))
+
     def read(self, name: str, size_bytes: int = _UNKNOWN_BYTES) -> bytes:
         """The whole object, of about that size. Raises ObjectMissing."""
         client, path = self._client(size_bytes), self._where.path(name)

@@ -172,14 +172,25 @@ class LockingBucket:
     def delete(self, name: str) -> None:
         """Every version, for good. Raises ObjectLocked; then all of them are still there, for
         without the oldest nobody could tell any more which one was created here."""
-        versions = [found for found in self.versions(name) if found.name == name]
+        versions = self.versions_of(name)
         if len(versions) > 1:
-            untils = [self.locked_until(name, item.version_id) for item in real_versions(versions)]
-            last = max((until for until in untils if until is not None), default=None)
-            if last is not None and last > datetime.now(UTC):
-                raise ObjectLocked(key=name, until=format_time(last))
+            self._require_over(name, versions)
         for version in reversed(versions):  # the service lists the newest first
             self.delete_version(version)
+
+    def require_unlocked(self, name: str) -> None:
+        """Raises ObjectLocked while the lock of any version has not ended."""
+        self._require_over(name, self.versions_of(name))
+
+    def versions_of(self, name: str) -> list[Version]:
+        """Of exactly this name, the newest first."""
+        return [found for found in self.versions(name) if found.name == name]
+
+    def _require_over(self, name: str, versions: Sequence[Version]) -> None:
+        untils = [self.locked_until(name, item.version_id) for item in real_versions(versions)]
+        last = max((until for until in untils if until is not None), default=None)
+        if last is not None and last > datetime.now(UTC):
+            raise ObjectLocked(key=name, until=format_time(last))
 
     def delete_version(self, version: Version) -> None:
         """Raises ObjectLocked."""

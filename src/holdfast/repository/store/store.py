@@ -89,6 +89,16 @@ class ObjectStore(Protocol):
         has not ended ObjectLocked. Then it is there as before."""
         ...
 
+    def replace_damaged(self, key: str, damaged: bytes, parts: Sequence[Buffer]) -> None:
+        """Put the parts in place of an object that is not what was stored: the only way in which
+        an object ever changes. `damaged` are the bytes it was found to have.
+
+        Durable on return. A reader sees the one or the other, also after a crash at any moment.
+        Raises ObjectExists when it has other bytes by now, ObjectMissing, and ObjectLocked while
+        its lock has not ended; then it is there as before. The new object is not locked.
+        """
+        ...
+
     def now(self) -> datetime:
         """The storage's own clock, to compare with `modified`."""
         ...

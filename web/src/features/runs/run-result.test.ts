@@ -42,6 +42,8 @@ describe("the result of a run", () => {
   it("does not call a repository healed that had nothing", () => {
     const nothing = { damaged_packs: 0, fetched_chunks: 0, saved_chunks: 0, stored_bytes: 0 };
     expect(resultOf({ kind: "repair", result: nothing })?.title).toContain("Nothing");
+    const mended = { ...nothing, mended_objects: 1 };
+    expect(resultOf({ kind: "repair", result: mended })?.title).toContain("in full");
     const healed = { ...nothing, damaged_packs: 1, fetched_chunks: 4 };
     expect(resultOf({ kind: "repair", result: healed })?.title).toContain("in full");
   });

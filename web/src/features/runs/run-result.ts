@@ -50,10 +50,13 @@ export function resultOf(run: { kind: string; result: Values }): RunResult | nul
     case "repair":
       return {
         title:
-          result.damaged_packs === 0 && result.fetched_chunks === 0
+          result.damaged_packs === 0 &&
+          result.fetched_chunks === 0 &&
+          numeric(result.mended_objects) === 0
             ? "Nothing is known to be damaged"
             : "Every restore point can be read in full",
         facts: facts([
+          ["Objects put right", number(result.mended_objects)],
           ["Damaged packs", number(result.damaged_packs)],
           ["Chunks saved", number(result.saved_chunks)],
           ["Chunks fetched", number(result.fetched_chunks)],

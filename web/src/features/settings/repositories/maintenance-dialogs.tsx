@@ -204,9 +204,10 @@ export function RepairModal({ repository, onClose }: DialogProps) {
       }
     >
       <p className="text-sm text-ink-2">
-        Saves what can still be read of packs that a check or verify found damaged. With a copy of
-        the same restore points in another repository, what is lost here is taken from there.
-        Nothing is dropped.
+        Saves what can still be read of packs that a check or verify found damaged, and puts right
+        what keeps the repository or a restore point from being opened. With a copy of the same
+        restore points in another repository, what is lost here is taken from there. Nothing is
+        dropped.
       </p>
       <SelectField
         label="Take what is lost from"

@@ -71,7 +71,8 @@ export function useRepositoryActions(repository: Repository) {
   const items: Array<MenuItem | null> = [
     item("check", "Check…", HiOutlineBadgeCheck, mayMaintain ?? offline),
     item("verify", "Verify…", HiOutlineShieldCheck, mayMaintain ?? offline),
-    item("repair", "Repair…", HiOutlineAdjustments, mayMaintain ?? offline),
+    // Also of one that cannot be opened: that may be what is to be repaired.
+    item("repair", "Repair…", HiOutlineAdjustments, mayMaintain),
     null,
     item("prune", "Prune…", HiOutlineScissors, mayDelete ?? offline),
     item("compact", "Compact…", HiOutlineArchive, mayMaintain ?? offline),
