@@ -12,7 +12,7 @@ from holdfast.api.runtime_settings import VM_IMAGES
 from holdfast.api.schemas.restores import RestorePreview, VmRestore
 from holdfast.catalog.models import Platform, Repository, RestorePoint
 from holdfast.core.errors import HoldfastError
-from holdfast.core.units import format_bytes
+from holdfast.core.units import format_bytes, format_count
 from holdfast.hypervisors.driver import PowerState, VirtualMachine
 from holdfast.hypervisors.errors import VmNotFound
 from holdfast.hypervisors.platforms import OpenPlatform
@@ -110,7 +110,7 @@ def _summary(
 ) -> list[str]:
     over = body.mode == "overwrite"
     taken = f"{point.captured_at:%Y-%m-%d %H:%M} UTC"
-    disks = "1 disk" if len(point.disks) == 1 else f"{len(point.disks)} disks"
+    disks = format_count(len(point.disks), "disk")
     size = f"{format_bytes(point.size_bytes)} in {disks}"
     return [
         f"Read the backup of {point.vm_name} from {taken} out of {repository.name}: {size}.",

@@ -18,6 +18,11 @@ def format_bytes(size_bytes: int) -> str:
     return f"{size_bytes} B"
 
 
+def format_count(number: int, noun: str) -> str:
+    """`1 pack`, `3 packs`: for nouns whose plural ends in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_rate(bytes_per_second: float) -> str:
     """Throughput for a person: `format_bytes` a second."""
     return f"{format_bytes(int(bytes_per_second))}/s"

@@ -28,10 +28,17 @@ class InternalError(HoldfastError):
 class DamageFound(HoldfastError):
     code = "damage_found"
     category = Category.INTEGRITY
-    template = "{problems} problem(s) found in {location}"
-    hint = "The run's log lists them; back up again, then verify, and see what the runbook says"
+    template = "{found} in {location}: {effect}"
+    hint = (
+        "The run's log names them. Repair brings back what a copy in another repository has, the "
+        "next backup what its VM still has. Compact deletes damaged packs that no restore point "
+        "needs. Then verify again"
+    )
     location: str
-    problems: int
+    found: str
+    """What is damaged and how much of it: `2 damaged packs`."""
+    effect: str
+    """What that means for restore points."""
 
 
 @dataclass(kw_only=True, eq=False)

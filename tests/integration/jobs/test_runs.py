@@ -256,6 +256,8 @@ class TestOtherKinds:
             run_id = farm.jobs.submit(farm.repository_request(RunKind.CHECK)).run.id
             run = farm.await_run(run_id)
         assert (run.state, run.error_code) == ("failed", "damage_found")
+        assert f"damaged objects in {tmp_path / 'repository'}" in run.error_message
+        assert run.error_message.endswith(": 1 restore point cannot be read in full")
 
     def test_a_damaged_pack_comes_back_from_a_copy(self, tmp_path: Path) -> None:
         farm = Farm.create(tmp_path)
@@ -270,13 +272,19 @@ class TestOtherKinds:
             ended(RunKind.COPY, to_repository_id=other_id)
             packs = (tmp_path / "repository" / "packs").rglob("*")
             os.truncate(next(path for path in packs if path.is_file()), 100)
-            assert ended(RunKind.VERIFY).error_code == "damage_found"
+            verified = ended(RunKind.VERIFY)
+            assert verified.error_code == "damage_found"
+            assert verified.error_message.endswith("1 restore point cannot be read in full")
             alone = ended(RunKind.REPAIR)
             assert (alone.state, alone.error_code) == ("failed", "damage_found")
+            assert alone.error_message.startswith("1 damaged restore point in ")
             healed = ended(RunKind.REPAIR, from_repository_id=other_id)
             assert healed.state == "completed", healed.error_message
             assert healed.result["fetched_chunks"] > 0
             assert ended(RunKind.REPAIR).result["whole"] is True
+            waits = ended(RunKind.VERIFY)  # for a compact, which takes the damaged pack away
+            assert waits.error_message.startswith("1 damaged pack in ")
+            assert waits.error_message.endswith("no restore point is known to be affected")
 
     def test_a_config_that_nobody_can_read_is_put_right(self, tmp_path: Path) -> None:
         farm = Farm.create(tmp_path)

@@ -27,6 +27,7 @@ from holdfast.core.units import (
     TIB,
     ceil_div,
     format_bytes,
+    format_count,
     format_duration,
     parse_size,
 )
@@ -61,6 +62,11 @@ def test_sizes_for_a_person() -> None:
     sizes = [0, 1023, KIB, 1536, MIB, 5 * GIB, 3 * TIB]
     texts = ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "5.0 GiB", "3.0 TiB"]
     assert [format_bytes(size) for size in sizes] == texts
+
+
+def test_counts_for_a_person() -> None:
+    counts = [format_count(number, "restore point") for number in (0, 1, 2)]
+    assert counts == ["0 restore points", "1 restore point", "2 restore points"]
 
 
 def test_durations_for_a_person() -> None:

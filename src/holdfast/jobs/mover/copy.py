@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast.core.units import format_count
 from holdfast.jobs.errors import DamageFound
 from holdfast.jobs.mover.events import Outcome
 from holdfast.jobs.mover.task import Task
@@ -20,8 +21,11 @@ def copy(task: Task) -> Outcome:
     for problem in damaged:
         task.reporter.log("error", f"a restore point was not copied: {problem}")
     if report.failed or damaged:
-        problems = len(report.failed) + len(damaged)
-        raise DamageFound(location=source.location, problems=problems)
+        raise DamageFound(
+            location=source.location,
+            found=format_count(len(report.failed) + len(damaged), "damaged restore point"),
+            effect="all others are copied",
+        )
     return Outcome(
         result={
             "copied": report.copied,

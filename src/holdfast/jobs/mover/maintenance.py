@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from holdfast.core.errors import InvalidInput
 from holdfast.core.time_zones import time_zone_of
+from holdfast.core.units import format_count
 from holdfast.jobs.errors import DamageFound, PlanChanged
 from holdfast.jobs.mover.events import Outcome
 from holdfast.jobs.mover.task import Task
@@ -39,7 +40,11 @@ def check(task: Task) -> Outcome:
     for problem in report.problems[:_SHOWN]:
         task.reporter.log("error", f"{problem.object}: {problem.problem}")
     if not report.is_sound:
-        raise DamageFound(location=repository.location, problems=len(report.problems))
+        raise DamageFound(
+            location=repository.location,
+            found=format_count(len(report.problems), "missing or damaged object"),
+            effect=_effect({point for problem in report.problems for point in problem.points}),
+        )
     return Outcome(
         result={
             "sound": True,
@@ -65,7 +70,11 @@ def verify(task: Task) -> Outcome:
     for loss in report.losses[:_SHOWN]:
         task.reporter.log("error", f"restore point {loss.point_id} of {loss.vm_name} is damaged")
     if not report.is_sound:
-        raise DamageFound(location=repository.location, problems=len(report.bad_packs))
+        raise DamageFound(
+            location=repository.location,
+            found=format_count(len(report.bad_packs), "damaged pack"),
+            effect=_effect(report.losses),
+        )
     return Outcome(
         result={
             "sound": True,
@@ -74,6 +83,13 @@ def verify(task: Task) -> Outcome:
             "read_bytes": report.read_bytes,
         }
     )
+
+
+def _effect(affected: Collection[object]) -> str:
+    """What damage means, by the restore points that it reaches."""
+    if not affected:
+        return "no restore point is known to be affected"
+    return f"{format_count(len(affected), 'restore point')} cannot be read in full"
 
 
 def prune(task: Task) -> Outcome:

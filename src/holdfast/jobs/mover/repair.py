@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.core.errors import InvalidInput
+from holdfast.core.units import format_count
 from holdfast.jobs.errors import DamageFound
 from holdfast.jobs.mover.events import Outcome
 from holdfast.jobs.mover.task import Task
@@ -33,7 +34,11 @@ def repair(task: Task) -> Outcome:
         lost = loss.problem or f"{loss.lost_bytes} bytes stay lost"
         task.reporter.log("error", f"restore point {loss.point_id} of {loss.vm_name}: {lost}")
     if not report.is_whole:
-        raise DamageFound(location=repository.location, problems=len(report.losses))
+        raise DamageFound(
+            location=repository.location,
+            found=format_count(len(report.losses), "damaged restore point"),
+            effect="what was lost is not here" + (" and not in the copy" if source else ""),
+        )
     return Outcome(
         result={
             "whole": True,
