@@ -170,10 +170,10 @@ def test_maintenance_from_the_menu_shows_its_run_and_its_result(
     dialog.get_by_role("button", name="Close").last.click()
     dialog = _choose(page, "Verify…")
     dialog.get_by_label("A sample").check()
-    dialog.get_by_label("Percent of the packs").fill("0")
+    dialog.get_by_label("Percent of the stored data").fill("0")
     expect(dialog.get_by_role("alert")).to_contain_text("above 0")
-    dialog.get_by_label("Not proven lately").check()
-    dialog.get_by_label("Not verified for days").fill("30")
+    dialog.get_by_label("Not verified lately").check()
+    dialog.get_by_label("Days since it was verified").fill("30")
     assert serious(page) == []
     expect(_run(dialog, "Verify")).to_contain_text("What was read is sound")
     dialog.get_by_role("button", name="Close").last.click()
@@ -200,12 +200,18 @@ def test_damage_is_found_and_healed_from_a_copy(
             os.truncate(pack, 100)
     dialog = _choose(page, "Verify…")
     found = _run(dialog, "Verify")
-    expect(found).to_contain_text("problem(s) found")
-    expect(found).to_contain_text("damage_found")
+    expect(found).to_contain_text(re.compile("[0-9]+ damaged packs? in .*cannot be read in full"))
+    expect(found).to_contain_text("Repair brings back what a copy in another repository has")
+    expect(found).to_contain_text("Error code damage_found")
     assert serious(page) == []
     dialog.get_by_role("button", name="Close").last.click()
+    told = page.get_by_role("main").get_by_role("alert")
+    expect(told).to_contain_text("The last check found damage")
+    figure = page.locator("dl > div").filter(has_text="Result").locator("dd")
+    expect(figure).to_have_text("Damaged")
+    assert serious(page) == []
     dialog = _choose(page, "Repair…")
-    expect(_run(dialog, "Repair")).to_contain_text("damage_found")
+    expect(_run(dialog, "Repair")).to_contain_text("What was lost is not here".lower())
     dialog.get_by_role("button", name="Close").last.click()
     dialog = _choose(page, "Repair…")
     dialog.get_by_label("Take what is lost from").select_option(label=SECOND)
@@ -227,6 +233,10 @@ def test_the_passphrase_is_changed_and_a_kit_is_added(
     assert serious(page) == []
     page.keyboard.press("Escape")
     expect(dialog).to_be_visible()  # not before it is kept
+    expect(dialog.get_by_role("status")).to_contain_text("not shown again")
+    kit = dialog.get_by_label("Recovery kit")
+    to_the_key_px = 16 * 12
+    assert kit.evaluate("it => it.clientHeight") > to_the_key_px, "the key is seen at once"
     with page.expect_download() as download:
         dialog.get_by_role("button", name="Download the kit").click()
     assert "HFK1-" in Path(download.value.path()).read_text()
@@ -236,14 +246,15 @@ def test_the_passphrase_is_changed_and_a_kit_is_added(
     expect(kits).to_have_count(2)
     page.get_by_role("button", name="Change passphrase").click()
     change = dialog.get_by_role("button", name="Change passphrase")
-    dialog.get_by_label("Passphrase of today", exact=True).fill("not this one")
+    dialog.get_by_label("Current passphrase", exact=True).fill("not this one")
     dialog.get_by_label("New passphrase", exact=True).fill(NEW_PASSPHRASE)
     expect(change).to_have_attribute("aria-disabled", "true")
     dialog.get_by_label("New passphrase again", exact=True).fill(NEW_PASSPHRASE)
     change.click()
     expect(dialog.get_by_text("It does not open the repository")).to_be_visible()
+    expect(dialog.get_by_role("alert")).to_have_count(1)
     assert serious(page) == []
-    dialog.get_by_label("Passphrase of today", exact=True).fill(PASSPHRASE)
+    dialog.get_by_label("Current passphrase", exact=True).fill(PASSPHRASE)
     change.click()
     expect(dialog).to_be_hidden()
     Repository.open(LocalStore(keeper.folder / "repository"), Credential.passphrase(NEW_PASSPHRASE))
@@ -255,6 +266,24 @@ def test_the_passphrase_is_changed_and_a_kit_is_added(
     expect(kits).to_have_count(1)
     own = keys.get_by_role("row").filter(has_text="Used here").get_by_role("button", name="Remove")
     expect(own).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_dialog_says_when_the_service_is_gone(
+    keeper: Lab, open_keeper: Callable[..., Page]
+) -> None:
+    page = open_keeper(_page_of(keeper))
+    dialog = _choose(page, "Check…")
+    expect(dialog.get_by_role("radio").first).to_be_focused()
+    page.context.set_offline(True)
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("The service cannot be reached")
+    page.context.set_offline(False)
+    page.route("**/api/v1/runs/*", lambda route: route.abort())
+    page.keyboard.press("Enter")
+    lost = dialog.get_by_role("status").filter(has_text="The service does not answer")
+    alert = dialog.get_by_role("alert").filter(has_text="The service cannot be reached")
+    expect(lost.or_(alert)).to_be_visible()
+    assert serious(page) == []
 
 
 def test_an_empty_repository_claims_nothing(
@@ -281,6 +310,12 @@ def test_a_repository_fits_a_phone(keeper: Lab, open_keeper: Callable[..., Page]
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE.width
         main = page.get_by_role("main")
         assert main.evaluate("it => it.scrollWidth <= it.clientWidth")
+        runs = page.get_by_role("table", name="runs")
+        expect(runs.get_by_role("cell").filter(has_text="web-server").first).to_contain_text(
+            "Backup"
+        )
+        for heading in runs.get_by_role("columnheader").all():
+            assert heading.evaluate("it => it.scrollWidth <= it.clientWidth"), "headings overlap"
         assert serious(page) == []
         for item in ("Prune…", "Verify…", "Copy to another…", "Repair…"):
             dialog = _choose(page, item)

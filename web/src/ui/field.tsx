@@ -255,9 +255,8 @@ export function ChoiceField<Value extends string>({
             className={cx(
               "flex items-start gap-2.5 rounded-md border px-3 py-2.5 text-sm",
               option.value === value ? "border-accent bg-accent-soft/50" : "border-line-strong",
-              option.disabledReason
-                ? "cursor-not-allowed opacity-60"
-                : "cursor-pointer hover:border-ink-3",
+              option.disabledReason ? "cursor-not-allowed opacity-60" : "cursor-pointer",
+              !option.disabledReason && option.value !== value && "hover:border-ink-3",
             )}
           >
             <input

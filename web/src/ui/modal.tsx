@@ -14,6 +14,8 @@ export interface ModalProps {
   size?: "sm" | "md" | "lg" | "xl" | "2xl";
   children: ReactNode;
   footer?: ReactNode;
+  /** What has the focus first, counted from the button that closes it, which is 0. */
+  initialFocus?: number;
 }
 
 /** Takes the focus, gives it back, closes with Escape; from below on a phone. */
@@ -25,9 +27,10 @@ export function Modal({
   size = "md",
   children,
   footer,
+  initialFocus = 0,
 }: ModalProps) {
   return (
-    <FlowbiteModal show={open} onClose={onClose} size={size} dismissible>
+    <FlowbiteModal show={open} initialFocus={initialFocus} {...{ onClose, size }} dismissible>
       <ModalHeader as="h2">
         {title}
         {description && (
@@ -66,6 +69,7 @@ export function FormModal({
   const form = useId();
   return (
     <Modal
+      initialFocus={1}
       {...modal}
       footer={
         <>

@@ -25,7 +25,7 @@ export function NumberRow({
   return (
     <div
       className={cx(
-        "grid items-center gap-x-4 gap-y-1.5 border-b border-line py-2.5",
+        "grid content-start items-center gap-x-4 gap-y-1.5 border-b border-line py-2.5",
         narrow ? "grid-cols-[minmax(0,1fr)_9.5rem]" : "sm:grid-cols-[minmax(0,1fr)_15rem]",
       )}
     >

@@ -108,6 +108,15 @@ export interface Failure {
   code?: string;
 }
 
+/** What to search the documents and logs for. */
+export function ErrorCode({ code }: { code: string }) {
+  return (
+    <p className="mt-1.5 text-2xs text-ink-3">
+      Error code <span className="font-mono">{code}</span>
+    </p>
+  );
+}
+
 /** It did not work: what happened, what to do next. */
 export function ErrorState({
   failure,
@@ -128,7 +137,7 @@ export function ErrorState({
         action={onRetry && <Button onClick={onRetry}>Try again</Button>}
       >
         {failure.detail}
-        {failure.code && <div className="mt-2 font-mono text-2xs text-ink-3">{failure.code}</div>}
+        {failure.code && <ErrorCode code={failure.code} />}
       </State>
     </div>
   );

@@ -34,6 +34,14 @@ export interface Column<Row> {
   hideTitle?: boolean;
 }
 
+/** The column at the right with what can be done with a row; it takes a width and a cell. */
+export const ACTIONS = {
+  key: "actions",
+  title: "Actions",
+  hideTitle: true,
+  align: "right",
+} as const;
+
 export interface Sort {
   by: string;
   descending: boolean;

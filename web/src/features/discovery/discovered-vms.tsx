@@ -16,7 +16,7 @@ import { bytes, count, plural } from "@/ui/format";
 import { Toolbar } from "@/ui/page";
 import { Pager } from "@/ui/pager";
 import { Notice } from "@/ui/states";
-import { type Column, DataTable, type Sort } from "@/ui/table";
+import { ACTIONS, type Column, DataTable, type Sort } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { Ago, Bytes } from "@/ui/values";
 
@@ -166,11 +166,8 @@ export function DiscoveredVms({
       },
     },
     {
-      key: "actions",
-      title: "Actions",
-      hideTitle: true,
+      ...ACTIONS,
       width: "w-24 @4xl:w-36",
-      align: "right",
       cell: (vm) =>
         vm.vm_id ? (
           <Link

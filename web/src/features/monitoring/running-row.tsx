@@ -5,7 +5,7 @@ import { HiOutlineXCircle } from "react-icons/hi";
 import type { Schemas } from "@/api-client";
 import { useLiveRun, useProgress } from "@/features/live/progress";
 import { partsOf } from "@/features/runs/run-panel";
-import { kindWords } from "@/features/runs/run-state";
+import { countsBytes, kindWords, runName } from "@/features/runs/run-state";
 import { useRunActions } from "@/features/runs/runs-table";
 import { useDenied } from "@/features/session/session";
 import { useSelectedVm } from "@/features/vms/selection";
@@ -26,6 +26,7 @@ export function RunningRow({ run: given }: { run: Run }) {
   const mayRun = useDenied("backup.run");
   const { cancel } = useRunActions();
   const split = update?.bottleneck;
+  const inBytes = countsBytes(run.kind);
   return (
     <li className="grid gap-x-6 gap-y-2 border-b border-line px-4 py-3 last:border-b-0 md:grid-cols-[minmax(0,1fr)_minmax(0,1fr)_12rem]">
       <div className="flex min-w-0 items-start gap-2">
@@ -50,19 +51,15 @@ export function RunningRow({ run: given }: { run: Run }) {
         </div>
         <IconButton
           icon={HiOutlineXCircle}
-          label={`Cancel the ${kindWords(run.kind).toLowerCase()} of ${run.vm_name}`}
+          label={`Cancel: ${runName(run)}`}
           onClick={() => cancel.mutate(run.id)}
           disabledReason={mayRun}
         />
       </div>
       <div className="min-w-0">
-        <Progress
-          value={run.progress_percent}
-          label={`${kindWords(run.kind)} of ${run.vm_name}`}
-          number
-        />
+        <Progress value={run.progress_percent} label={runName(run)} number />
         <p className="mt-1 text-xs text-ink-3">
-          {update ? (
+          {update && inBytes ? (
             <>
               <Bytes value={update.bytes_transferred} /> of <Bytes value={update.total_bytes} />,{" "}
             </>
@@ -84,15 +81,17 @@ export function RunningRow({ run: given }: { run: Run }) {
           </div>
         )}
       </div>
-      <div className="min-w-0">
-        <div className="flex items-baseline justify-between text-xs text-ink-3">
-          Speed
-          <span className="text-sm font-medium text-ink">
-            <Rate value={run.throughput_bps} />
-          </span>
+      {inBytes && (
+        <div className="min-w-0">
+          <div className="flex items-baseline justify-between text-xs text-ink-3">
+            Speed
+            <span className="text-sm font-medium text-ink">
+              <Rate value={run.throughput_bps} />
+            </span>
+          </div>
+          <Sparkline points={speeds} label={`Speed: ${runName(run)}`} format={rate} />
         </div>
-        <Sparkline points={speeds} label={`Speed of ${run.vm_name}`} format={rate} />
-      </div>
+      )}
     </li>
   );
 }

@@ -8,7 +8,7 @@ import { Badge, type Tone } from "@/ui/badge";
 import { RowAction } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { plural, words } from "@/ui/format";
-import { DataTable } from "@/ui/table";
+import { ACTIONS, DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { Ago, Moment } from "@/ui/values";
 import { mountsQuery, type RestoreMount } from "./queries";
@@ -120,11 +120,8 @@ export function MountsList() {
             cell: (mount) => <Ago time={mount.expires_at} />,
           },
           {
-            key: "actions",
-            title: "Actions",
-            hideTitle: true,
+            ...ACTIONS,
             width: "w-26 @4xl:w-48",
-            align: "right",
             cell: (mount) => (
               <span className="inline-flex gap-0.5">
                 <RowAction

@@ -11,6 +11,7 @@ import { exactTime } from "@/ui/format";
 import { FormModal } from "@/ui/modal";
 import { useToast } from "@/ui/toast";
 import { useUrlState } from "@/ui/url-state";
+import { WizardSteps } from "@/ui/wizard-steps";
 import { RestoreSummary } from "./restore-summary";
 import { DiskTarget, VmTarget } from "./restore-targets";
 
@@ -87,17 +88,7 @@ export function RestoreWizard({ job, onClose }: { job: BackupJob; onClose: () =>
         )
       }
     >
-      <ol aria-label="Steps" className="flex gap-4 text-xs">
-        {STEPS.map((name, place) => (
-          <li
-            key={name}
-            aria-current={place === step ? "step" : undefined}
-            className={place === step ? "font-semibold text-accent" : "text-ink-3"}
-          >
-            {place + 1}. {name}
-          </li>
-        ))}
-      </ol>
+      <WizardSteps names={STEPS} current={step} />
       {step === 0 && (
         <ChoiceField
           label="What to restore"

@@ -1,10 +1,12 @@
 "use client";
 
 import { useQuery } from "@tanstack/react-query";
+import { useEffect } from "react";
 import { HiOutlineExternalLink } from "react-icons/hi";
 import { failureOf } from "@/api-client";
 import { isFinal } from "@/features/live/progress";
 import { Button } from "@/ui/button";
+import { sentence } from "@/ui/format";
 import { Facts } from "@/ui/page";
 import { ErrorState, Notice, SkeletonLines } from "@/ui/states";
 import { type RunInfo, runQuery } from "./queries";
@@ -39,7 +41,7 @@ export function RunOutcome({ runId, existing }: { runId: string; existing: boole
         <Notice tone="info">The same was going on already: this is how far it is.</Notice>
       )}
       {run.data ? (
-        <Watched run={run.data} />
+        <Watched run={run.data} unreachable={run.failureCount > 0} onEnded={run.refetch} />
       ) : run.error ? (
         <ErrorState compact failure={failureOf(run.error)} onRetry={() => run.refetch()} />
       ) : (
@@ -49,6 +51,7 @@ export function RunOutcome({ runId, existing }: { runId: string; existing: boole
         <Button
           size="xs"
           variant="ghost"
+          className="-ml-2"
           icon={HiOutlineExternalLink}
           href={`/monitoring/runs/${encodeURIComponent(runId)}`}
         >
@@ -59,18 +62,37 @@ export function RunOutcome({ runId, existing }: { runId: string; existing: boole
   );
 }
 
-function Watched({ run: given }: { run: RunInfo }) {
+function Watched({
+  run: given,
+  unreachable,
+  onEnded,
+}: {
+  run: RunInfo;
+  /** The last question after it was not answered. */
+  unreachable: boolean;
+  onEnded: () => void;
+}) {
   const run = useLiveRunInfo(given);
+  const ended = isFinal(run.state);
+  useEffect(() => {
+    if (ended) onEnded();
+  }, [ended, onEnded]);
   // The result comes with the next answer, a moment after the event that says it has ended.
   if (!isFinal(given.state))
     return (
       <div aria-live="polite">
         <LiveRun run={run} />
         {run.state === "pending" && given.queue_reason && (
-          <p className="mt-2 text-sm text-ink-3">It waits: {given.queue_reason}.</p>
+          <p className="mt-2 text-sm text-ink-3">{sentence(given.queue_reason)}.</p>
         )}
         <RunFailure run={given} />
-        <p className="mt-3 text-sm text-ink-3">It goes on when you close this.</p>
+        {unreachable ? (
+          <Notice tone="warn" className="mt-3" title="The service does not answer">
+            How far the run is now is not known. It is shown again as soon as the service answers.
+          </Notice>
+        ) : (
+          !ended && <p className="mt-3 text-sm text-ink-3">It goes on when you close this.</p>
+        )}
       </div>
     );
   if (given.state === "cancelled") return <Notice tone="info" title="It was cancelled" />;

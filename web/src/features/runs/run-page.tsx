@@ -16,7 +16,7 @@ import { type RunInfo, runQuery } from "./queries";
 import { RunLog } from "./run-log";
 import { RunResultNotice } from "./run-outcome";
 import { RunFailure, RunPanel, useLiveRunInfo } from "./run-panel";
-import { kindWords, RunBadge } from "./run-state";
+import { kindWords, RunBadge, runName } from "./run-state";
 import { useRunActions } from "./runs-table";
 
 const NEEDS: Partial<Record<RunInfo["kind"], Parameters<typeof useDenied>[0]>> = {
@@ -59,7 +59,7 @@ function Loaded({ run: given }: { run: RunInfo }) {
   return (
     <Page>
       <PageHeader
-        title={[kindWords(run.kind), run.vm_name].filter(Boolean).join(" of ")}
+        title={runName(run)}
         crumbs={[{ label: "Monitoring", href: "/monitoring" }, { label: kindWords(run.kind) }]}
         badge={<RunBadge state={run.state} />}
         description={

@@ -9,10 +9,10 @@ import { Card } from "@/ui/card";
 import { cx } from "@/ui/class-names";
 import { sentence } from "@/ui/format";
 import { type Part, PartsBar, Progress } from "@/ui/progress";
-import { Notice, Skeleton } from "@/ui/states";
+import { ErrorCode, Notice, Skeleton } from "@/ui/states";
 import { Ago, Bytes, Duration, Missing, Rate, useTick } from "@/ui/values";
 import type { RunInfo } from "./queries";
-import { kindWords, RUN_TONES, RunBadge } from "./run-state";
+import { countsBytes, RUN_TONES, RunBadge, runName } from "./run-state";
 import { stepsOf } from "./steps";
 
 const ThroughputChart = dynamic(() => import("@/ui/chart").then((all) => all.ThroughputChart), {
@@ -48,7 +48,8 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
   const run = useLiveRunInfo(given);
   const active = !isFinal(run.state);
   const samples = samplesOf(run);
-  const drawn = samples.length > 1 && samples.some(([, speed]) => speed > 0);
+  const inBytes = countsBytes(run.kind);
+  const drawn = inBytes && samples.length > 1 && samples.some(([, speed]) => speed > 0);
   return (
     <Card title="Progress" actions={<RunBadge state={run.state} />}>
       <Steps run={run} />
@@ -57,25 +58,29 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
         size="lg"
         value={run.state === "pending" ? 0 : run.progress_percent}
         tone={RUN_TONES[run.state]}
-        label={`${kindWords(run.kind)} of ${run.vm_name}`}
+        label={runName(run)}
         number
       />
       {run.queue_reason && run.state === "pending" && (
         <p className="mt-2 text-sm text-ink-2">{sentence(run.queue_reason)}</p>
       )}
       <dl className="mt-4 grid grid-cols-2 gap-x-4 gap-y-3 sm:grid-cols-3 xl:grid-cols-6">
-        <Figure name={active ? "Processed" : "Processed in all"}>
-          <Bytes value={run.bytes_done} />
-          {active && run.bytes_total > 0 && (
-            <span className="text-xs text-ink-3">
-              {" of "}
-              <Bytes value={run.bytes_total} />
-            </span>
-          )}
-        </Figure>
-        <Figure name={active ? "Speed" : "Average speed"}>
-          <Rate value={active ? run.throughput_bps || null : averageOf(run)} />
-        </Figure>
+        {inBytes && (
+          <>
+            <Figure name={active ? "Processed" : "Processed in all"}>
+              <Bytes value={run.bytes_done} />
+              {active && run.bytes_total > 0 && (
+                <span className="text-xs text-ink-3">
+                  {" of "}
+                  <Bytes value={run.bytes_total} />
+                </span>
+              )}
+            </Figure>
+            <Figure name={active ? "Speed" : "Average speed"}>
+              <Rate value={active ? run.throughput_bps || null : averageOf(run)} />
+            </Figure>
+          </>
+        )}
         {active && (
           <Figure name="Time left">
             {run.state === "running" ? <Duration seconds={run.eta_seconds} /> : <Missing />}
@@ -84,14 +89,18 @@ export function RunPanel({ run: given }: { run: RunInfo }) {
         <Figure name={active ? "Running for" : "Took"}>
           <Elapsed run={run} />
         </Figure>
-        <Figure name="Read">
-          <Bytes value={run.bytes_read} />
-        </Figure>
-        <Figure name="Stored">
-          <Bytes value={run.bytes_stored} />
-        </Figure>
+        {inBytes && (
+          <>
+            <Figure name="Read">
+              <Bytes value={run.bytes_read} />
+            </Figure>
+            <Figure name="Stored">
+              <Bytes value={run.bytes_stored} />
+            </Figure>
+          </>
+        )}
       </dl>
-      {(drawn || active) && (
+      {(drawn || (active && inBytes)) && (
         <section className="mt-5">
           <h3 className="mb-2 text-xs font-medium text-ink-3">Throughput</h3>
           {drawn ? (
@@ -218,13 +227,13 @@ export function RunFailure({
       action={action}
     >
       {again && <p>{sentence(run.error_message)}</p>}
-      {run.error_hint && <p>{run.error_hint}</p>}
+      {run.error_hint && <p>{run.error_hint}.</p>}
       {again && run.not_before && (
         <p>
           The next attempt begins <Ago time={run.not_before} />.
         </p>
       )}
-      {run.error_code && <p className="mt-1 font-mono text-2xs">{run.error_code}</p>}
+      {run.error_code && <ErrorCode code={run.error_code} />}
     </Notice>
   );
 }

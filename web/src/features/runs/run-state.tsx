@@ -44,6 +44,25 @@ export function kindWords(kind: RunBrief["kind"]): string {
   return KIND_WORDS[kind] ?? words(kind);
 }
 
+/** `Backup of web-server`; maintenance has no VM. */
+export function runName(run: Pick<RunBrief, "kind" | "vm_name">): string {
+  return [kindWords(run.kind), run.vm_name].filter(Boolean).join(" of ");
+}
+
+const IN_BYTES: ReadonlySet<RunBrief["kind"]> = new Set([
+  "backup",
+  "restore_vm",
+  "restore_disk",
+  "verify",
+  "copy",
+]);
+
+/** Whether its progress counts bytes; that of other kinds counts packs or points, which have no
+ * speed. */
+export function countsBytes(kind: RunBrief["kind"]): boolean {
+  return IN_BYTES.has(kind);
+}
+
 export function RunBadge({
   state,
   title,
@@ -63,18 +82,14 @@ export function RunProgressLine({ run: given }: { run: RunBrief }) {
   const run = useLiveRun(given);
   if (run.state === "pending") return <span className="text-ink-3">Waiting for its turn</span>;
   if (run.state !== "running") return <RunBadge state={run.state} />;
-  const speed = run.throughput_bps > 0 ? rate(run.throughput_bps) : "";
+  const speed = run.throughput_bps > 0 && countsBytes(run.kind) ? rate(run.throughput_bps) : "";
   const left =
     run.eta_seconds === null || run.eta_seconds === undefined
       ? ""
       : `${duration(run.eta_seconds)} left`;
   return (
     <div className="min-w-0" title={[sentence(run.phase), speed, left].filter(Boolean).join(" · ")}>
-      <Progress
-        value={run.progress_percent}
-        label={`${kindWords(run.kind)} of ${run.vm_name}`}
-        number
-      />
+      <Progress value={run.progress_percent} label={runName(run)} number />
       <div className="truncate text-2xs leading-4 tabular-nums text-ink-3">
         {[speed || sentence(run.phase), left].filter(Boolean).join(" · ")}
       </div>
@@ -104,16 +119,19 @@ export function LiveRun({
       </div>
       <Progress
         value={run.state === "pending" ? 0 : run.progress_percent}
-        label={`${kindWords(run.kind)} of ${run.vm_name}`}
+        tone={RUN_TONES[run.state]}
+        label={runName(run)}
         number
       />
       <div className="mt-2 grid grid-cols-2 gap-2 text-xs text-ink-3">
-        <span>
-          Speed{" "}
-          <span className="text-ink">
-            {run.throughput_bps > 0 ? <Rate value={run.throughput_bps} /> : "–"}
+        {countsBytes(run.kind) && (
+          <span>
+            Speed{" "}
+            <span className="text-ink">
+              {run.throughput_bps > 0 ? <Rate value={run.throughput_bps} /> : "–"}
+            </span>
           </span>
-        </span>
+        )}
         <span>
           Left{" "}
           <span className="text-ink">

@@ -7,12 +7,13 @@ import { HiOutlineRefresh, HiOutlineXCircle } from "react-icons/hi";
 import { api, failureOf, take } from "@/api-client";
 import { useDenied } from "@/features/session/session";
 import { RowAction } from "@/ui/button";
+import { sentence } from "@/ui/format";
 import { Pager } from "@/ui/pager";
-import { type Column, DataTable } from "@/ui/table";
+import { ACTIONS, type Column, DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { usePages } from "@/ui/use-pages";
 import { Ago, Duration, Truncated } from "@/ui/values";
-import { kindWords, RunBadge, type RunBrief, RunProgressLine } from "./run-state";
+import { kindWords, RunBadge, type RunBrief, RunProgressLine, runName } from "./run-state";
 
 export function useRunActions() {
   const client = useQueryClient();
@@ -72,7 +73,14 @@ export function RunsTable({
       {
         key: "kind",
         title: "What",
-        cell: (run) => <span className="font-medium">{kindWords(run.kind)}</span>,
+        cell: (run) => (
+          <>
+            <Truncated className="font-medium">{kindWords(run.kind)}</Truncated>
+            {!vmId && run.vm_name && (
+              <Truncated className="text-xs text-ink-3 @2xl:hidden">{run.vm_name}</Truncated>
+            )}
+          </>
+        ),
       },
       ...(vmId
         ? []
@@ -80,6 +88,7 @@ export function RunsTable({
             {
               key: "vm",
               title: "Virtual machine",
+              from: "md" as const,
               cell: (run: RunBrief) => <Truncated>{run.vm_name || "–"}</Truncated>,
             },
           ]),
@@ -104,7 +113,7 @@ export function RunsTable({
       {
         key: "took",
         title: "Took",
-        width: "w-28",
+        width: "w-24",
         align: "right",
         from: "md",
         cell: (run) => (
@@ -120,25 +129,23 @@ export function RunsTable({
       {
         key: "error",
         title: "Message",
-        from: "md",
+        width: "w-[30%]",
+        from: "lg",
         cell: (run) => (
           <span className="block truncate text-ink-3" title={run.error_message ?? undefined}>
-            {run.error_message ?? ""}
+            {sentence(run.error_message ?? "")}
           </span>
         ),
       },
       {
-        key: "actions",
-        title: "Actions",
-        hideTitle: true,
+        ...ACTIONS,
         width: "w-20 @4xl:w-28",
-        align: "right",
         cell: (run) =>
           run.state === "failed" ? (
             <RowAction
               icon={HiOutlineRefresh}
               label="Retry"
-              of={kindWords(run.kind)}
+              of={runName(run)}
               onClick={() => retry(run.id)}
               disabledReason={mayRun}
             />
@@ -146,7 +153,7 @@ export function RunsTable({
             <RowAction
               icon={HiOutlineXCircle}
               label="Cancel"
-              of={kindWords(run.kind)}
+              of={runName(run)}
               onClick={() => cancel(run.id)}
               disabledReason={mayRun}
             />

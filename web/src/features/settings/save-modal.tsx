@@ -14,10 +14,13 @@ interface Saving<Input> {
 export function SaveModal({
   save,
   submitLabel = "Save",
+  saysFailure = true,
   ...modal
 }: Omit<FormModalProps, "open" | "submitLabel" | "onSubmit" | "busy" | "failure"> & {
   save: Saving<undefined>;
   submitLabel?: string;
+  /** Not when a field says what is wrong. */
+  saysFailure?: boolean;
 }) {
   return (
     <FormModal
@@ -25,7 +28,7 @@ export function SaveModal({
       submitLabel={submitLabel}
       onSubmit={() => save.mutate(undefined)}
       busy={save.isPending}
-      failure={save.error ? failureOf(save.error) : null}
+      failure={save.error && saysFailure ? failureOf(save.error) : null}
       {...modal}
     />
   );

@@ -15,7 +15,7 @@ import { count } from "@/ui/format";
 import { Page, PageHeader, Toolbar } from "@/ui/page";
 import { Pager } from "@/ui/pager";
 import { EmptyState, ErrorState, FilteredEmptyState, placeholders, Skeleton } from "@/ui/states";
-import { type Column, DataTable } from "@/ui/table";
+import { ACTIONS, type Column, DataTable } from "@/ui/table";
 import { Segments } from "@/ui/tabs";
 import { useKept, useSearchText, useUrlState } from "@/ui/url-state";
 import { usePages } from "@/ui/use-pages";
@@ -238,11 +238,8 @@ const COLUMNS: Column<Vm>[] = [
     cell: (vm) => <PowerStatus power={vm.power} />,
   },
   {
-    key: "actions",
-    title: "Actions",
-    hideTitle: true,
+    ...ACTIONS,
     width: "w-24 @4xl:w-56",
-    align: "right",
     cell: (vm) => (
       <span className="inline-flex gap-0.5">
         <VmRowActions vm={vm} />

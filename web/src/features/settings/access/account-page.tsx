@@ -10,7 +10,7 @@ import { Button, RowAction } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { SecretField, TextField } from "@/ui/field";
 import { Notice } from "@/ui/states";
-import { DataTable } from "@/ui/table";
+import { ACTIONS, DataTable } from "@/ui/table";
 import { Ago } from "@/ui/values";
 import { SaveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
@@ -240,11 +240,8 @@ function SessionsCard() {
               one.current ? <Badge tone="ok">This one</Badge> : <Ago time={one.seen_at} />,
           },
           {
-            key: "actions",
-            title: "Actions",
-            hideTitle: true,
+            ...ACTIONS,
             width: "w-16 @4xl:w-24",
-            align: "right",
             cell: (one) => (
               <RowAction
                 icon={HiOutlineTrash}

@@ -8,7 +8,7 @@ import { Badge } from "@/ui/badge";
 import { Button, RowAction } from "@/ui/button";
 import { Card } from "@/ui/card";
 import { SelectField, TextField } from "@/ui/field";
-import { DataTable } from "@/ui/table";
+import { ACTIONS, DataTable } from "@/ui/table";
 import { Ago, Truncated } from "@/ui/values";
 import { RemoveModal, SaveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
@@ -89,11 +89,8 @@ export function TokensPage() {
                 ),
             },
             {
-              key: "actions",
-              title: "Actions",
-              hideTitle: true,
+              ...ACTIONS,
               width: "w-16 @4xl:w-28",
-              align: "right",
               cell: (token) => (
                 <RowAction
                   icon={HiOutlineTrash}

@@ -19,7 +19,7 @@ import { CopyButton } from "@/ui/copy-button";
 import { TextField } from "@/ui/field";
 import { Menu } from "@/ui/menu";
 import { Modal } from "@/ui/modal";
-import { DataTable } from "@/ui/table";
+import { ACTIONS, DataTable } from "@/ui/table";
 import { Ago, Truncated } from "@/ui/values";
 import { RemoveModal, SaveModal } from "../save-modal";
 import { SettingsFrame } from "../settings-frame";
@@ -132,11 +132,8 @@ export function UsersPage() {
               cell: (user) => <Ago time={user.last_login_at} />,
             },
             {
-              key: "actions",
-              title: "Actions",
-              hideTitle: true,
+              ...ACTIONS,
               width: "w-16",
-              align: "right",
               cell: (user) => {
                 const own = user.id === me?.id ? "this is you" : null;
                 return (

@@ -11,7 +11,7 @@ import { Card } from "@/ui/card";
 import { CheckField, SecretField, TextField } from "@/ui/field";
 import { words } from "@/ui/format";
 import { Menu } from "@/ui/menu";
-import { DataTable } from "@/ui/table";
+import { ACTIONS, DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { Ago, Truncated } from "@/ui/values";
 import { RemoveModal, SaveModal } from "../save-modal";
@@ -150,11 +150,8 @@ export function NotificationsPage() {
               cell: (one) => <Ago time={one.last_sent_at} />,
             },
             {
-              key: "actions",
-              title: "Actions",
-              hideTitle: true,
+              ...ACTIONS,
               width: "w-16",
-              align: "right",
               cell: (one) => (
                 <Menu
                   label={`Actions for ${one.name}`}

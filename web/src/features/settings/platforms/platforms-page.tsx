@@ -17,7 +17,7 @@ import { Card } from "@/ui/card";
 import { plural, words } from "@/ui/format";
 import { Menu } from "@/ui/menu";
 import { Notice } from "@/ui/states";
-import { DataTable } from "@/ui/table";
+import { ACTIONS, DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { useUrlState } from "@/ui/url-state";
 import { Ago, Truncated } from "@/ui/values";
@@ -166,11 +166,8 @@ export function PlatformsPage() {
               ),
             },
             {
-              key: "actions",
-              title: "Actions",
-              hideTitle: true,
+              ...ACTIONS,
               width: "w-16",
-              align: "right",
               cell: (one) => (
                 <Menu
                   label={`Actions for ${one.name}`}

@@ -7,6 +7,7 @@ import { api, type Schemas, take } from "@/api-client";
 import { plural } from "@/ui/format";
 import { Notice } from "@/ui/states";
 import { Moment } from "@/ui/values";
+import { inRepository } from "./queries";
 
 const SHOWN = 10;
 
@@ -15,11 +16,7 @@ export function DamagedPoints({ repository }: { repository: Schemas["RepositoryI
   const damaged = useQuery({
     queryKey: ["repositories", repository.id, "damaged"],
     queryFn: () =>
-      take(
-        api.GET("/api/v1/repositories/{repository_id}/damaged", {
-          params: { path: { repository_id: repository.id } },
-        }),
-      ),
+      take(api.GET("/api/v1/repositories/{repository_id}/damaged", inRepository(repository.id))),
   });
   const points = damaged.data?.points ?? [];
   const hidden = repository.damaged_count - Math.min(points.length, SHOWN);
@@ -28,7 +25,7 @@ export function DamagedPoints({ repository }: { repository: Schemas["RepositoryI
       tone="bad"
       icon={HiOutlineExclamation}
       title={`${plural(repository.damaged_count, "restore point")} cannot be read`}
-      className="mb-3"
+      className="mb-4"
     >
       <ul className="flex flex-col">
         {points.slice(0, SHOWN).map((point) => (

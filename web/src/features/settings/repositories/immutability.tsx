@@ -6,6 +6,7 @@ import { CheckField, ChoiceField, TextField } from "@/ui/field";
 import { Notice } from "@/ui/states";
 import { SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
+import { inRepository } from "./queries";
 
 const LONGEST_DAYS = 3650;
 
@@ -95,7 +96,7 @@ export function ImmutabilityModal({
     save: () =>
       take(
         api.PUT("/api/v1/repositories/{repository_id}/immutability", {
-          params: { path: { repository_id: repository.id } },
+          ...inRepository(repository.id),
           body: { days: days ?? 0, mode: rule.mode },
         }),
       ),

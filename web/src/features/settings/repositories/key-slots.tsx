@@ -11,13 +11,14 @@ import { Card } from "@/ui/card";
 import { SecretField } from "@/ui/field";
 import { plural } from "@/ui/format";
 import { EmptyState } from "@/ui/states";
-import { DataTable } from "@/ui/table";
+import { ACTIONS, DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { Moment, Truncated } from "@/ui/values";
 import { RemoveModal, SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
 import type { DialogProps, Repository } from "./maintenance-modal";
 import { NewPassphraseFields, passphraseProblem } from "./new-passphrase";
+import { inRepository } from "./queries";
 import { RecoveryKitModal } from "./recovery-kit";
 
 type Slot = Schemas["KeySlotInfo"];
@@ -33,7 +34,7 @@ export function KeySlots({ repository }: { repository: Repository }) {
   const denied = useDenied("repository.manage");
   const offline = repository.state === "offline" ? "It is offline" : null;
   const [asked, setAsked] = useState<"passphrase" | Slot | null>(null);
-  const path = { params: { path: { repository_id: repository.id } } };
+  const path = inRepository(repository.id);
   const slots = useQuery({
     queryKey: ["repositories", repository.id, "keys"],
     queryFn: () => take(api.GET("/api/v1/repositories/{repository_id}/keys", path)),
@@ -44,7 +45,7 @@ export function KeySlots({ repository }: { repository: Repository }) {
     save: () => take(api.POST("/api/v1/repositories/{repository_id}/keys/recovery-kit", path)),
     keys: ["repositories"],
     onDone: (made) => setKit(made.recovery_kit),
-    sayFailure: "No recovery kit was made",
+    sayFailure: "No recovery kit was received",
   });
   return (
     <Card
@@ -88,7 +89,7 @@ export function KeySlots({ repository }: { repository: Repository }) {
               key: "kind",
               title: "Kind",
               cell: (slot) => (
-                <span className="flex flex-wrap items-center gap-2">
+                <span className="flex flex-wrap items-center gap-x-2 gap-y-0.5 py-1.5">
                   <span className="font-medium">{KINDS[slot.kind]}</span>
                   {slot.opens_service && (
                     <Badge tone="run" title="The service opens the repository with it">
@@ -111,11 +112,8 @@ export function KeySlots({ repository }: { repository: Repository }) {
               cell: (slot) => <Truncated className="font-mono text-xs">{slot.id}</Truncated>,
             },
             {
-              key: "actions",
-              title: "Actions",
-              hideTitle: true,
+              ...ACTIONS,
               width: "w-14 @4xl:w-28",
-              align: "right",
               cell: (slot) => (
                 <RowAction
                   icon={HiOutlineTrash}
@@ -154,7 +152,7 @@ function PassphraseModal({ repository, onClose }: DialogProps) {
     save: () =>
       take(
         api.PUT("/api/v1/repositories/{repository_id}/passphrase", {
-          params: { path: { repository_id: repository.id } },
+          ...inRepository(repository.id),
           body: { current_passphrase: current, new_passphrase: typed.text },
         }),
       ),
@@ -180,15 +178,16 @@ function PassphraseModal({ repository, onClose }: DialogProps) {
       description={repository.name}
       submitLabel="Change passphrase"
       save={save}
-      disabledReason={current ? passphraseProblem(typed) : "Give the passphrase of today"}
+      saysFailure={!wrong}
+      disabledReason={current ? passphraseProblem(typed) : "Give the current passphrase"}
     >
       <SecretField
-        label="Passphrase of today"
+        label="Current passphrase"
         value={current}
         onChange={setCurrent}
         autoFocus
-        error={wrong ? "It does not open the repository" : null}
-        hint="Or a recovery key. What it opens is replaced; other keys stay."
+        error={wrong ? "It does not open the repository. Check the keyboard layout." : null}
+        hint="Or a recovery key. The key you give is replaced; the others stay."
       />
       <NewPassphraseFields
         label="New passphrase"
@@ -197,8 +196,8 @@ function PassphraseModal({ repository, onClose }: DialogProps) {
         error={fieldError(save.error, "new_passphrase")}
       />
       <p className="text-sm text-ink-3">
-        The new one works before the old one ends, and the service uses it at once. No stored data
-        is written anew. Who copied the repository before can still open that copy with the old one.
+        The service uses the new one at once. Stored data stays as it is: whoever copied the
+        repository before can still open that copy with the old one.
       </p>
     </SaveModal>
   );
@@ -226,8 +225,8 @@ function RemoveSlotModal({ repository, slot, onClose }: DialogProps & { slot: Sl
     >
       <p>
         The {slot.kind === "recovery" ? "recovery kit" : "passphrase"} made on{" "}
-        <Moment time={slot.created_at} never="an unknown day" /> no longer opens the repository. Who
-        copied the repository before can still open that copy with it.
+        <Moment time={slot.created_at} never="an unknown day" /> will no longer open the repository.
+        Whoever copied the repository before can still open that copy with it.
       </p>
     </RemoveModal>
   );

@@ -4,10 +4,10 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, take } from "@/api-client";
 import { ChoiceField, SelectField, TextField } from "@/ui/field";
-import { bytes, count } from "@/ui/format";
+import { bytes, plural } from "@/ui/format";
 import { Notice } from "@/ui/states";
 import { type DialogProps, MaintenanceModal } from "./maintenance-modal";
-import { repositoriesQuery } from "./queries";
+import { inRepository, repositoriesQuery } from "./queries";
 
 export function CheckModal({ repository, onClose }: DialogProps) {
   const [how, setHow] = useState<"structure" | "data">("structure");
@@ -19,7 +19,7 @@ export function CheckModal({ repository, onClose }: DialogProps) {
       start={() =>
         take(
           api.POST("/api/v1/repositories/{repository_id}/check", {
-            params: { path: { repository_id: repository.id } },
+            ...inRepository(repository.id),
             body: { read_data: how === "data" },
           }),
         )
@@ -33,7 +33,7 @@ export function CheckModal({ repository, onClose }: DialogProps) {
           {
             value: "structure",
             label: "Structure",
-            hint: "Is everything there that restore points need? Quick: reads records, not data.",
+            hint: "Is everything there that restore points need? Quick: reads the records, not the data.",
           },
           {
             value: "data",
@@ -42,7 +42,7 @@ export function CheckModal({ repository, onClose }: DialogProps) {
           },
         ]}
       />
-      <p className="text-sm text-ink-3">Nothing is changed, and backups go on meanwhile.</p>
+      <p className="text-sm text-ink-3">Changes nothing. Backups go on meanwhile.</p>
     </MaintenanceModal>
   );
 }
@@ -70,7 +70,7 @@ export function VerifyModal({ repository, onClose }: DialogProps) {
       start={() =>
         take(
           api.POST("/api/v1/repositories/{repository_id}/verify", {
-            params: { path: { repository_id: repository.id } },
+            ...inRepository(repository.id),
             body:
               what === "sample"
                 ? { sample_percent: Number(percent) }
@@ -92,15 +92,15 @@ export function VerifyModal({ repository, onClose }: DialogProps) {
           {
             value: "all",
             label: "Everything",
-            hint: repository.used_bytes ? `${bytes(repository.used_bytes)} are read` : "All data",
+            hint: repository.used_bytes ? `Reads ${bytes(repository.used_bytes)}` : "All data",
           },
-          { value: "sample", label: "A sample", hint: "Some of the packs, chosen by chance" },
-          { value: "old", label: "Not proven lately", hint: "What no run has read for some days" },
+          { value: "sample", label: "A sample", hint: "A part, chosen at random" },
+          { value: "old", label: "Not verified lately", hint: "What no verify has read for days" },
         ]}
       />
       {what === "sample" && (
         <TextField
-          label="Percent of the packs"
+          label="Percent of the stored data"
           value={percent}
           onChange={setPercent}
           inputMode="numeric"
@@ -109,7 +109,7 @@ export function VerifyModal({ repository, onClose }: DialogProps) {
       )}
       {what === "old" && (
         <TextField
-          label="Not verified for days"
+          label="Days since it was verified"
           value={days}
           onChange={setDays}
           inputMode="numeric"
@@ -128,17 +128,14 @@ export function CompactModal({ repository, onClose }: DialogProps) {
       title="Compact"
       submitLabel="Compact"
       start={() =>
-        take(
-          api.POST("/api/v1/repositories/{repository_id}/compact", {
-            params: { path: { repository_id: repository.id } },
-          }),
-        )
+        take(api.POST("/api/v1/repositories/{repository_id}/compact", inRepository(repository.id)))
       }
     >
       <p className="text-sm text-ink-2">
-        Gives back the space of deleted restore points: packs that no point needs are deleted, and
-        packs that are mostly empty are written anew. A pack that is found unneeded now is deleted
-        by a compact at least a day later, so that whoever reads it can end.
+        Gives back the space of deleted restore points: packs (the files that hold the data) which
+        no point needs are deleted, and packs that are mostly empty are rewritten. What is found
+        unneeded now goes with a compact at least a day later, so that restores which read it can
+        finish.
       </p>
       <p className="text-sm text-ink-3">Backups and restores go on meanwhile.</p>
     </MaintenanceModal>
@@ -154,20 +151,24 @@ export function CopyModal({ repository, onClose }: DialogProps) {
       title="Copy to another repository"
       submitLabel="Copy"
       disabledReason={
-        others?.length === 0 ? "There is no other repository" : target ? null : "Say where to"
+        others?.length === 0
+          ? "There is no other repository"
+          : target
+            ? null
+            : "Choose a repository first"
       }
       start={() =>
         take(
           api.POST("/api/v1/repositories/{repository_id}/copy", {
-            params: { path: { repository_id: repository.id } },
+            ...inRepository(repository.id),
             body: { to_repository_id: target },
           }),
         )
       }
     >
       <p className="text-sm text-ink-2">
-        All {count(repository.backup_count)} restore points are copied, under the keys of the other
-        repository. Only what is missing there is moved, so a second copy is quick.
+        Copies all {plural(repository.backup_count, "restore point")}, encrypted with the keys of
+        the other repository. Only what is missing there is sent, so a second copy is quick.
       </p>
       {others?.length === 0 ? (
         <Notice tone="info" title="There is no other repository">
@@ -197,24 +198,26 @@ export function RepairModal({ repository, onClose }: DialogProps) {
       start={() =>
         take(
           api.POST("/api/v1/repositories/{repository_id}/repair", {
-            params: { path: { repository_id: repository.id } },
+            ...inRepository(repository.id),
             body: source ? { from_repository_id: source } : {},
           }),
         )
       }
     >
       <p className="text-sm text-ink-2">
-        Saves what can still be read of packs that a check or verify found damaged, and puts right
-        what keeps the repository or a restore point from being opened. With a copy of the same
-        restore points in another repository, what is lost here is taken from there. Nothing is
-        dropped.
+        Saves what can still be read of data that a check or verify found damaged, and puts right
+        what keeps the repository or a restore point from being opened. What is lost here is taken
+        from a copy of the same restore points in another repository. Nothing is deleted.
       </p>
       <SelectField
         label="Take what is lost from"
         value={source}
         onChange={setSource}
-        options={[{ value: "", label: "Nowhere: only save what is here" }, ...optionsOf(others)]}
-        hint="Verify first: repair works on the damage that is known."
+        options={[
+          { value: "", label: "No other repository: only save what is here" },
+          ...optionsOf(others),
+        ]}
+        hint="Verify first: only damage that is known is repaired."
       />
     </MaintenanceModal>
   );

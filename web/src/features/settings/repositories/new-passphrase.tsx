@@ -41,7 +41,7 @@ export function NewPassphraseFields({
         value={value.again}
         onChange={(again) => onChange({ ...value, again })}
         autoComplete="new-password"
-        error={differs ? "The two are not alike" : null}
+        error={differs ? "The two differ" : null}
       />
     </>
   );

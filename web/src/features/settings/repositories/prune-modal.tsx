@@ -23,13 +23,14 @@ import {
   type TypedRule,
   tagsProblem,
 } from "./prune-rule";
+import { inRepository } from "./queries";
 
 const TITLE = "Prune";
 
 /** A rule, what it would do to each restore point, and only then the run that does exactly that. */
 export function PruneModal({ repository, onClose }: DialogProps) {
   const [rule, setRule] = useState<TypedRule>(FIRST_RULE);
-  const path = { params: { path: { repository_id: repository.id } } };
+  const path = inRepository(repository.id);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
   const asked = { rule: ruleOf(rule), time_zone: zone };
   const preview = useMutation({
@@ -118,7 +119,7 @@ function Confirm({
   const { save, accepted } = useMaintenance(() =>
     take(
       api.POST("/api/v1/repositories/{repository_id}/prune", {
-        params: { path: { repository_id: repository.id } },
+        ...inRepository(repository.id),
         body: { ...asked, dry_run: false, compact, confirm_point_ids: going },
       }),
     ),
@@ -169,7 +170,7 @@ function Confirm({
             value={typed}
             onChange={setTyped}
             autoComplete="off"
-            hint="Nothing brings them back. If others would go by then, nothing is deleted."
+            hint="They cannot be brought back. If by then other points would go, nothing is deleted."
           />
           <div className="sm:pt-7">
             <CheckField

@@ -1,6 +1,7 @@
 // A rule of retention as it is typed, checked and sent. No React here.
 
 import type { Schemas } from "@/api-client";
+import { count } from "../../../ui/format";
 
 export type KeepKey =
   | "keep_last"
@@ -60,7 +61,7 @@ function numberProblem(typed: string, most: number): string | null {
   const text = typed.trim();
   return text === "" || (/^\d{1,6}$/.test(text) && Number(text) <= most)
     ? null
-    : `A whole number up to ${most}, or nothing`;
+    : `A whole number up to ${count(most)}, or nothing`;
 }
 
 export function tagsOf(typed: string): string[] {

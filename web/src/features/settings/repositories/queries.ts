@@ -1,5 +1,10 @@
 import { api, type Schemas, take } from "@/api-client";
 
+/** For calls of one repository: which one. */
+export function inRepository(id: string) {
+  return { params: { path: { repository_id: id } } };
+}
+
 export function repositoriesQuery() {
   return { queryKey: ["repositories"], queryFn: () => take(api.GET("/api/v1/repositories")) };
 }
@@ -7,12 +12,7 @@ export function repositoriesQuery() {
 export function repositoryQuery(id: string) {
   return {
     queryKey: ["repositories", id],
-    queryFn: () =>
-      take(
-        api.GET("/api/v1/repositories/{repository_id}", {
-          params: { path: { repository_id: id } },
-        }),
-      ),
+    queryFn: () => take(api.GET("/api/v1/repositories/{repository_id}", inRepository(id))),
   };
 }
 
@@ -20,11 +20,7 @@ export function storageHistoryQuery(id: string) {
   return {
     queryKey: ["repositories", id, "storage"],
     queryFn: () =>
-      take(
-        api.GET("/api/v1/repositories/{repository_id}/storage/history", {
-          params: { path: { repository_id: id } },
-        }),
-      ),
+      take(api.GET("/api/v1/repositories/{repository_id}/storage/history", inRepository(id))),
   };
 }
 

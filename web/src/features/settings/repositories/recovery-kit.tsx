@@ -5,6 +5,7 @@ import { HiOutlineDownload } from "react-icons/hi";
 import { Button } from "@/ui/button";
 import { CheckField } from "@/ui/field";
 import { Modal } from "@/ui/modal";
+import { Notice } from "@/ui/states";
 
 /** A recovery kit, shown this once: it closes when it was said to be kept. */
 export function RecoveryKitModal({
@@ -21,13 +22,16 @@ export function RecoveryKitModal({
 }) {
   const [kept, setKept] = useState(false);
   const [downloaded, setDownloaded] = useState(false);
+  const [refused, setRefused] = useState(false);
   return (
     <Modal
       open
       onClose={() => {
         if (kept) onClose();
+        else setRefused(true);
       }}
       title="Recovery kit"
+      initialFocus={2}
       size="lg"
       footer={
         <Button
@@ -49,8 +53,8 @@ export function RecoveryKitModal({
           readOnly
           aria-label="Recovery kit"
           value={kit}
-          rows={8}
-          className="w-full rounded-md border border-line bg-sunken p-3 font-mono text-xs text-ink"
+          rows={16}
+          className="field-sizing-content max-h-[45dvh] w-full resize-none rounded-md border border-line bg-sunken p-3 font-mono text-xs text-ink"
           onFocus={(event) => event.target.select()}
         />
         <div>
@@ -66,6 +70,11 @@ export function RecoveryKitModal({
           </Button>
         </div>
         <CheckField label="I keep the kit in a safe place" checked={kept} onChange={setKept} />
+        {refused && !kept && (
+          <Notice tone="warn" title="This kit is not shown again">
+            Download it and tick the box, then this can be closed.
+          </Notice>
+        )}
       </div>
     </Modal>
   );

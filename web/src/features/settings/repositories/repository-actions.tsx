@@ -26,6 +26,7 @@ import {
 } from "./maintenance-dialogs";
 import { type DialogProps, MaintenanceModal, type Repository } from "./maintenance-modal";
 import { PruneModal } from "./prune-modal";
+import { inRepository } from "./queries";
 import { ForgetModal, RenameModal } from "./repository-modals";
 
 type Asked =
@@ -102,11 +103,7 @@ function LocksModal({ repository, onClose }: DialogProps) {
       title="Renew locks"
       submitLabel="Renew"
       start={() =>
-        take(
-          api.POST("/api/v1/repositories/{repository_id}/lock", {
-            params: { path: { repository_id: repository.id } },
-          }),
-        )
+        take(api.POST("/api/v1/repositories/{repository_id}/lock", inRepository(repository.id)))
       }
     >
       <p className="text-sm text-ink-2">

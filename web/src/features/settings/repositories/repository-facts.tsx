@@ -1,9 +1,9 @@
 "use client";
 
-import { HiOutlineLockClosed } from "react-icons/hi";
+import { HiOutlineExclamation, HiOutlineLockClosed } from "react-icons/hi";
 import { Badge } from "@/ui/badge";
 import { cx } from "@/ui/class-names";
-import { count, percent, plural, ratio, words } from "@/ui/format";
+import { count, percent, plural, ratio, sentence, words } from "@/ui/format";
 import { Progress } from "@/ui/progress";
 import { Notice } from "@/ui/states";
 import { Ago, Bytes, Missing } from "@/ui/values";
@@ -12,6 +12,11 @@ import type { Repository } from "./maintenance-modal";
 
 const NEARLY_FULL = 80;
 const FULL = 90;
+
+/** Whether the last check or verify has found damage. */
+function isDamaged(it: Repository): boolean {
+  return it.last_check_result !== "" && it.last_check_result !== "sound";
+}
 
 /** Whether it is there, and whether its points can be deleted. */
 export function RepositoryBadges({ repository: it }: { repository: Repository }) {
@@ -45,7 +50,23 @@ export function RepositoryProblems({ repository: it }: { repository: Repository 
           {it.state_message}
         </Notice>
       )}
-      {it.damaged_count > 0 && <DamagedPoints repository={it} />}
+      {it.damaged_count > 0 ? (
+        <DamagedPoints repository={it} />
+      ) : (
+        isDamaged(it) && (
+          <Notice
+            tone="bad"
+            icon={HiOutlineExclamation}
+            title="The last check found damage"
+            className="mb-4"
+          >
+            <p>{sentence(it.last_check_result)}.</p>
+            <p className="mt-1">
+              Repair brings back what a copy in another repository has. Then verify again.
+            </p>
+          </Notice>
+        )
+      )}
     </>
   );
 }
@@ -115,8 +136,12 @@ export function RepositoryFacts({ repository: it }: { repository: Repository }) 
             [
               "Result",
               it.last_check_result ? (
-                <span key="v" title={it.last_check_result}>
-                  {words(it.last_check_result)}
+                <span
+                  key="v"
+                  title={sentence(it.last_check_result)}
+                  className={isDamaged(it) ? "font-medium text-bad" : "text-ok"}
+                >
+                  {isDamaged(it) ? "Damaged" : "Sound"}
                 </span>
               ) : (
                 <Missing key="v" title="Not checked yet" />

@@ -6,6 +6,7 @@ import { TextField } from "@/ui/field";
 import { count } from "@/ui/format";
 import { RemoveModal, SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
+import { inRepository } from "./queries";
 
 type Repository = Schemas["RepositoryInfo"];
 
@@ -21,7 +22,7 @@ export function RenameModal({
     save: () =>
       take(
         api.PATCH("/api/v1/repositories/{repository_id}", {
-          params: { path: { repository_id: repository.id } },
+          ...inRepository(repository.id),
           body: { name: name.trim() },
         }),
       ),
@@ -50,11 +51,7 @@ export function ForgetModal({
 }) {
   const forget = useSave({
     save: () =>
-      take(
-        api.DELETE("/api/v1/repositories/{repository_id}", {
-          params: { path: { repository_id: repository.id } },
-        }),
-      ),
+      take(api.DELETE("/api/v1/repositories/{repository_id}", inRepository(repository.id))),
     keys: ["repositories", "backups", "vms", "overview"],
     done: "The repository was forgotten",
     onDone: onClose,

@@ -4,11 +4,11 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, failureOf, fieldError, type Schemas, take } from "@/api-client";
 import { Button } from "@/ui/button";
-import { cx } from "@/ui/class-names";
 import { CheckField, ChoiceField, SecretField, TextField } from "@/ui/field";
 import { bytes, plural } from "@/ui/format";
 import { FormModal } from "@/ui/modal";
 import { Notice } from "@/ui/states";
+import { WizardSteps } from "@/ui/wizard-steps";
 import { SaveModal } from "../save-modal";
 import { useSave } from "../use-save";
 import { daysOf, type Rule, RuleFields } from "./immutability";
@@ -101,20 +101,10 @@ export function RepositoryWizard({ onClose }: { onClose: () => void }) {
       : (passphraseProblem(passphrase) ?? (daysOf(rule) === null ? "Say for how many days" : null));
   const place = STEPS.findIndex(([one]) => one === step);
   const progress = (
-    <ol className="flex gap-2 text-xs" aria-label="Steps">
-      {STEPS.filter(([one]) => !(exists && one === "kit")).map(([one, label], index) => (
-        <li
-          key={one}
-          aria-current={one === step ? "step" : undefined}
-          className={cx(
-            "flex-1 border-t-2 pt-1.5",
-            index <= place ? "border-accent text-ink" : "border-line text-ink-3",
-          )}
-        >
-          {label}
-        </li>
-      ))}
-    </ol>
+    <WizardSteps
+      names={STEPS.filter(([one]) => !(exists && one === "kit")).map(([, label]) => label)}
+      current={place}
+    />
   );
 
   if (step === "kit" && create.data?.recovery_kit)
