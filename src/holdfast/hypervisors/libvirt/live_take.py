@@ -25,7 +25,7 @@ from holdfast.hypervisors.driver import (
     PowerState,
     VirtualMachine,
 )
-from holdfast.hypervisors.errors import CaptureFailed, VmBusy
+from holdfast.hypervisors.errors import VmBusy
 from holdfast.hypervisors.libvirt.artifacts import collect_artifacts
 from holdfast.hypervisors.libvirt.backup_job import Instant, JobDisk, job_xml, take_instant
 from holdfast.hypervisors.libvirt.checkpoints import (
@@ -34,15 +34,16 @@ from holdfast.hypervisors.libvirt.checkpoints import (
     own_checkpoints,
 )
 from holdfast.hypervisors.libvirt.connection import LibvirtConnection, running_job
-from holdfast.hypervisors.libvirt.errors import ChangeRecordBroken, LibvirtFault
+from holdfast.hypervisors.libvirt.errors import ChangeRecordBroken
 from holdfast.hypervisors.libvirt.facts import live_facts
 from holdfast.hypervisors.libvirt.host import qemu_user
 from holdfast.hypervisors.libvirt.inventory import Inventory
 from holdfast.hypervisors.libvirt.leftovers import drop_checkpoints, remove_leftovers
 from holdfast.hypervisors.libvirt.live import LiveCapture, LiveDisk, LiveView
 from holdfast.hypervisors.libvirt.open_run import OpenRun
-from holdfast.hypervisors.libvirt.scratch import free_bytes, vm_lock
+from holdfast.hypervisors.libvirt.scratch import free_bytes
 from holdfast.hypervisors.libvirt.selection import select_disks
+from holdfast.hypervisors.libvirt.taking import taking
 from holdfast.hypervisors.libvirt.tokens import DiskFacts, checkpoint_of, judge, make_token
 
 _BITMAP_GRANULARITY_BYTES = 64 * 1024
@@ -128,18 +129,8 @@ class LiveTaker:
 
     def take(self, vm: VirtualMachine, request: CaptureRequest) -> LiveCapture:
         """See `HypervisorDriver.capture`."""
-        if not self._connection.address.is_local:
-            raise CaptureFailed(
-                name=vm.name,
-                problem=f"the disks of VMs of {self._platform} can only be read on that host",
-            )
-        try:
-            with vm_lock(self._scratch_root, vm.id, vm.name):
-                return self._take_alone(vm, request)
-        except LibvirtFault as error:
-            raise CaptureFailed(name=vm.name, problem=error.message) from error
-        except OSError as error:
-            raise CaptureFailed(name=vm.name, problem=f"scratch space: {error}") from error
+        with taking(self._connection, vm, scratch_root=self._scratch_root, files="scratch space"):
+            return self._take_alone(vm, request)
 
     def _take_alone(self, vm: VirtualMachine, request: CaptureRequest) -> LiveCapture:
         domain = self._connection.domain(vm.id)

@@ -19,7 +19,6 @@ from typing import Self
 import libvirt
 
 from holdfast.core.clock import Clock
-from holdfast.core.errors import ToolFailed
 from holdfast.core.extents import Extent
 from holdfast.hypervisors.driver import (
     Artifact,
@@ -34,16 +33,14 @@ from holdfast.hypervisors.driver import (
     DiskReader,
     VirtualMachine,
 )
-from holdfast.hypervisors.errors import CaptureFailed
 from holdfast.hypervisors.libvirt.artifacts import collect_artifacts
 from holdfast.hypervisors.libvirt.connection import LibvirtConnection, is_active
-from holdfast.hypervisors.libvirt.errors import LibvirtFault
 from holdfast.hypervisors.libvirt.facts import stored_facts
 from holdfast.hypervisors.libvirt.inventory import Inventory
 from holdfast.hypervisors.libvirt.leftovers import drop_checkpoints, remove_leftovers
 from holdfast.hypervisors.libvirt.open_run import OpenRun
-from holdfast.hypervisors.libvirt.scratch import vm_lock
 from holdfast.hypervisors.libvirt.selection import select_disks
+from holdfast.hypervisors.libvirt.taking import taking
 from holdfast.hypervisors.libvirt.tokens import checkpoint_of, judge
 from holdfast.nbd.client import NbdReader
 from holdfast.nbd.errors import SourceUnavailable
@@ -234,20 +231,13 @@ class OfflineTaker:
 
     def take(self, vm: VirtualMachine, request: CaptureRequest) -> OfflineCapture:
         """See `HypervisorDriver.capture`."""
-        if not self._connection.address.is_local:
-            raise CaptureFailed(
-                name=vm.name,
-                problem=f"the disks of VMs of {self._platform} can only be read on that host",
-            )
-        try:
-            with vm_lock(self._scratch_root, vm.id, vm.name):
-                return self._take_alone(vm, request)
-        except LibvirtFault as error:
-            raise CaptureFailed(name=vm.name, problem=error.message) from error
-        except ToolFailed as error:
-            raise CaptureFailed(name=vm.name, problem=error.message) from error
-        except OSError as error:
-            raise CaptureFailed(name=vm.name, problem=str(error)) from error
+        with taking(
+            self._connection,
+            vm,
+            scratch_root=self._scratch_root,
+            files="disks or scratch space",
+        ):
+            return self._take_alone(vm, request)
 
     def _take_alone(self, vm: VirtualMachine, request: CaptureRequest) -> OfflineCapture:
         domain = self._connection.domain(vm.id)
