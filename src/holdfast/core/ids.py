@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from datetime import UTC, datetime
 
 from holdfast.core.clock import Clock
 
 CHECKPOINT_PREFIX = "holdfast-"
 """Prefix of every snapshot and checkpoint that Holdfast creates on a hypervisor."""
 
+_LAST_MS = 253_402_300_799_000
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -23,6 +25,12 @@ def uuid7(clock: Clock) -> uuid.UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return uuid.UUID(int=value)
+
+
+def uuid7_time(value: uuid.UUID) -> datetime:
+    """The time in a version 7 UUID, in whole milliseconds; of another one, anything up to the year
+    9999."""
+    return datetime.fromtimestamp(min(value.int >> 80, _LAST_MS) / 1000, UTC)
 
 
 def is_uuid(text: str) -> bool:

@@ -12,12 +12,12 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from holdfast.core.clock import Clock
 from holdfast.core.failpoints import failpoint
-from holdfast.core.ids import is_uuid, uuid7
+from holdfast.core.ids import is_uuid, uuid7, uuid7_time
 from holdfast.repository.errors import (
     KeySlotNotFound,
     LastKeySlot,
@@ -188,4 +188,4 @@ def _created_at(slot: str) -> datetime | None:
     """The time in a version 7 UUID (RFC 9562, 5.7)."""
     if not is_uuid(slot) or uuid.UUID(slot).version != 7:
         return None
-    return datetime.fromtimestamp((uuid.UUID(slot).int >> 80) / 1000, UTC)
+    return uuid7_time(uuid.UUID(slot))

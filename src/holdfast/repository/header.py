@@ -17,11 +17,12 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import timedelta
 from itertools import islice
 
 from holdfast.core.clock import format_time
 from holdfast.core.errors import HoldfastError
+from holdfast.core.ids import uuid7_time
 from holdfast.repository.access import unlock
 from holdfast.repository.bundles import decoded
 from holdfast.repository.errors import (
@@ -54,9 +55,7 @@ _TRIED = 4
 _HASH_DIGITS, _ENOUGH_DIGITS = 64, 48
 """Of the keyed hash so many are left at least: 192 bits, which nobody hits without the key."""
 _CREATION_MS = 1000
-"""The time of creation is read from the clock right after the one in the id."""
-_LAST_MS = 253_402_300_799_999
-"""In the year 9999."""
+"""The time of creation is the one in the id; earlier programs took it right after."""
 _CHUNK_SIZES = [1 << power for power in range(12, MAX_CHUNK_BYTES.bit_length())]
 _ID = re.compile(rb'"id": "([0-9a-f-]{36})"')
 _CREATED = re.compile(rb'"created_at": "([0-9TZ.:-]{24})"')
@@ -274,6 +273,4 @@ def _guess(repository_id: uuid.UUID, chunk_bytes: int) -> RepositoryConfig:
 
 
 def _creation(repository_id: uuid.UUID, after_ms: int = 0) -> str:
-    """The time in a version 7 UUID (RFC 9562, 5.7), which may be any in one that nobody proved."""
-    created_ms = min((repository_id.int >> 80) + after_ms, _LAST_MS)
-    return format_time(datetime.fromtimestamp(created_ms / 1000, UTC))
+    return format_time(uuid7_time(repository_id) + timedelta(milliseconds=after_ms))

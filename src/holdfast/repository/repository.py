@@ -17,7 +17,7 @@ from blake3 import blake3
 from holdfast.core.clock import Clock, SystemClock, format_time
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
-from holdfast.core.ids import uuid7
+from holdfast.core.ids import uuid7, uuid7_time
 from holdfast.core.units import KIB, ceil_div
 from holdfast.repository.access import KeySlots
 from holdfast.repository.chunks import ChunkReader
@@ -130,9 +130,10 @@ class Repository:
         clock = clock or SystemClock()
         refuse_used(store)
         master = _random_key()
+        repository_id = uuid7(clock)
         config = RepositoryConfig(
-            repository_id=uuid7(clock),
-            created_at=format_time(clock.now()),
+            repository_id=repository_id,
+            created_at=format_time(uuid7_time(repository_id)),
             chunk_bytes=chunk_bytes,
         )
         repository = cls(store, config, master, clock)
