@@ -3,7 +3,6 @@ down as plain values."""
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import stat
@@ -211,6 +210,8 @@ def _read_secret(what: str, path: Path, size: int, *, line: bool = False) -> byt
 
 
 def _read_credentials(path: Path) -> dict[str, str]:
+    import configparser
+
     what = f"credentials file {path}"
     data = _read_secret(what, path, _LONGEST_CREDENTIALS)
     # The text of these errors would repeat the line, and with it a secret.
@@ -232,6 +233,8 @@ def _json_credentials(text: str) -> dict[str, str]:
 
 
 def _ini_credentials(text: str) -> dict[str, str]:
+    import configparser
+
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(text)
     return dict(parser["default"]) if parser.has_section("default") else {}

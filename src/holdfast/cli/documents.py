@@ -6,55 +6,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct, to_builtins
+
 from holdfast.cli.screen import table
-from holdfast.core.clock import format_time
 from holdfast.core.units import format_bytes
 
 if TYPE_CHECKING:
     from holdfast.repository import RestorePoint
+    from holdfast.repository.format.listing import ListedPoint
     from holdfast.repository.losses import PointLoss
 
 
+class PointList(Struct):
+    """What `holdfast points` prints."""
+
+    repository_id: str
+    points: Sequence[ListedPoint]
+    total: int
+    damaged: Sequence[str]
+
+
 def point_document(point: RestorePoint) -> dict[str, Any]:
-    manifest = point.manifest
-    return {
-        "id": manifest.id,
-        "vm": {
-            "id": manifest.vm.id,
-            "name": manifest.vm.name,
-            "platform": manifest.vm.platform,
-        },
-        "captured_at": format_time(manifest.captured_at),
-        "created_at": format_time(manifest.created_at),
-        "captured_as": manifest.captured_as,
-        "parent_id": manifest.parent_id,
-        "consistency": manifest.consistency,
-        "suspect": point.suspect or None,
-        "held": point.held or None,
-        "tags": list(manifest.tags),
-        "size_bytes": manifest.size_bytes,
-        "stored_bytes": manifest.stored_bytes,
-        "disks": [
-            {
-                "key": disk.key,
-                "size_bytes": disk.size_bytes,
-                "format": disk.format,
-                "mode": disk.mode,
-                "reason": disk.reason,
-                "read_bytes": disk.read_bytes,
-                "changed_bytes": disk.changed_bytes,
-                "stored_bytes": disk.stored_bytes,
-            }
-            for disk in manifest.disks
-        ],
-        "artifacts": [
-            {"name": item.name, "size_bytes": item.size_bytes} for item in manifest.artifacts
-        ],
-        "notes": list(manifest.notes),
-    }
+    return to_builtins(point.listed())
 
 
-def points_table(points: Sequence[RestorePoint]) -> str:
+def points_table(points: Sequence[ListedPoint]) -> str:
     """Newest last, as a log is read."""
     head = (
         *("POINT", "VM", "TAKEN (UTC)", "CAPTURED AS", "CONSISTENCY"),
@@ -63,16 +39,14 @@ def points_table(points: Sequence[RestorePoint]) -> str:
     rows = [
         (
             point.id + (" (in doubt)" if point.suspect else "") + (" (held)" if point.held else ""),
-            point.manifest.vm.name,
-            f"{point.manifest.captured_at:%Y-%m-%d %H:%M:%S}",
-            point.manifest.captured_as,
-            point.manifest.consistency,
-            " ".join(
-                f"{disk.key}:{format_bytes(disk.size_bytes)}" for disk in point.manifest.disks
-            ),
-            format_bytes(point.manifest.size_bytes),
-            format_bytes(point.manifest.stored_bytes),
-            " ".join(point.manifest.tags),
+            point.vm.name,
+            point.captured_at[: len("2026-01-31T12:00:00")].replace("T", " "),
+            point.captured_as,
+            point.consistency,
+            " ".join(f"{disk.key}:{format_bytes(disk.size_bytes)}" for disk in point.disks),
+            format_bytes(point.size_bytes),
+            format_bytes(point.stored_bytes),
+            " ".join(point.tags),
         )
         for point in points
     ]

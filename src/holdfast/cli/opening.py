@@ -160,12 +160,12 @@ def _opened(
     credential = _credential(passphrase_file, settings)
     unlocking = Unlocking(store, credential, header)
     from holdfast.repository import Repository
-    from holdfast.repository.bundles import fetch_bundles
+    from holdfast.repository.manifests import fetch_for_list
 
-    bundles = fetch_bundles(store) if for_list else None
+    fetched = fetch_for_list(store) if for_list else None
     opened = Repository.open_unlocking(unlocking)
-    if bundles is not None:
-        opened.manifests.bundles.take(bundles)
+    if fetched is not None:
+        opened.manifests.take(fetched)
     return opened, credential
 
 

@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.progress import Progress
 from holdfast.core.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
+    from msgspec import Struct
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
+
+    from holdfast.core.progress import Progress
 
 _REFRESH_S = 0.1
 
@@ -28,8 +30,9 @@ class Screen:
         self.as_json = as_json
         self._has_document = False
 
-    def result(self, document: Mapping[str, Any], text: str) -> None:
-        """The outcome: `document` with --json, otherwise `text`."""
+    def result(self, document: Mapping[str, Any] | Struct, text: str) -> None:
+        """The outcome: `document` with --json, otherwise `text`. One of a megabyte is a `Struct`:
+        it is written in a third of the time."""
         if self.as_json:
             self._document(document)
         elif text:
@@ -61,11 +64,17 @@ class Screen:
         if error.advice:
             self.message(_sentence(error.advice))
 
-    def _document(self, document: Mapping[str, Any]) -> None:
+    def _document(self, document: Mapping[str, Any] | Struct) -> None:
         self._has_document = True
         # Indented only for eyes: that takes five times as long, seconds for ten thousand points.
         indent = 2 if sys.stdout.isatty() else None
-        print(json.dumps(document, indent=indent, ensure_ascii=True, check_circular=False))
+        encoded = None if isinstance(document, Mapping) or indent else _quickly(document)
+        if encoded is None:
+            print(_with_json(document, indent))
+            return
+        sys.stdout.flush()
+        sys.stdout.buffer.write(encoded)
+        sys.stdout.buffer.write(b"\n")
 
 
 class ProgressBar:
@@ -131,6 +140,28 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence
 def throughput(size_bytes: int, duration_s: float) -> str:
     """Empty when too short to say."""
     return format_rate(size_bytes / duration_s) if duration_s > 0.05 else ""
+
+
+def _with_json(document: Mapping[str, Any] | Struct, indent: int | None) -> str:
+    if not isinstance(document, Mapping):
+        from msgspec import to_builtins
+
+        document = to_builtins(document)
+    return json.dumps(document, indent=indent, ensure_ascii=True, check_circular=False)
+
+
+def _quickly(document: Struct) -> bytes | None:
+    """What `_with_json` writes on one line, or None where something is to be escaped that msgspec
+    does not escape."""
+    import msgspec
+
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+    if not encoded.isascii() or b"\x7f" in encoded:
+        return None
+    return msgspec.json.format(encoded, indent=0)
 
 
 def _new_bar() -> Bar:

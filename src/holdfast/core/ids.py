@@ -14,7 +14,9 @@ CHECKPOINT_PREFIX = "holdfast-"
 """Prefix of every snapshot and checkpoint that Holdfast creates on a hypervisor."""
 
 _LAST_MS = 253_402_300_799_000
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID_PATTERN = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+"""The canonical lower-case form."""
+_UUID = re.compile(UUID_PATTERN)
 
 
 def uuid7(clock: Clock) -> uuid.UUID:

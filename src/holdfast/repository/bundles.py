@@ -8,14 +8,16 @@ time only. Knows nothing of when they are written. Enter at `Bundles`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from blake3 import blake3
 
 from holdfast.repository.errors import ObjectDamaged, ObjectExists, ObjectLocked, ObjectMissing
 from holdfast.repository.format.bundle import decode_bundle, encode_bundle
 from holdfast.repository.format.envelope import Kind, Sealer
+from holdfast.repository.format.listing import ListedPoint
 from holdfast.repository.format.point import Manifest, decode_manifests
 from holdfast.repository.reading import each, is_distant
 from holdfast.repository.store.store import ObjectStore, keys_below
@@ -25,6 +27,7 @@ _KEY = re.compile(FOLDER + r"[0-9a-f]{64}")
 _READERS = 8
 """Bundles read at once from a distant storage: one takes a megabyte or two."""
 _LISTINGS = 3
+_Read = TypeVar("_Read", Manifest, ListedPoint)
 
 
 class Bundles:
@@ -110,10 +113,12 @@ def _listed(store: ObjectStore) -> list[str]:
     return [key for key in keys_below(store, FOLDER) if _KEY.fullmatch(key)]
 
 
-def decoded(contents: Mapping[str, bytes]) -> dict[str, Manifest]:
+def decoded(
+    contents: Mapping[str, bytes], decode: Callable[[Sequence[bytes]], Sequence[_Read | None]]
+) -> dict[str, _Read]:
     """What a bundle repeats, by the ids of the points. One that is not what its row says is left
     out: its manifest tells."""
-    manifests = decode_manifests(list(contents.values()))
+    manifests = decode(list(contents.values()))
     return {
         point: manifest
         for point, manifest in zip(contents, manifests, strict=True)
@@ -129,7 +134,7 @@ def repeated(bundles: Bundles, points: Collection[str]) -> dict[str, bytes]:
     unclear: set[str] = set()
     for contents in bundles.read_all().values():
         wanted = {point: contents[point] for point in contents.keys() & points}
-        for point in decoded(wanted):
+        for point in decoded(wanted, decode_manifests):
             if found.setdefault(point, wanted[point]) != wanted[point]:
                 unclear.add(point)
     return {point: content for point, content in found.items() if point not in unclear}
@@ -151,7 +156,7 @@ def bundle_problems(bundles: Bundles, manifests: Iterable[Manifest]) -> Iterator
     known = {manifest.id: manifest for manifest in manifests}
     for key in bundles.listed():
         try:
-            repeated = decoded(bundles.read(key))
+            repeated = decoded(bundles.read(key), decode_manifests)
         except ObjectMissing:
             continue  # replaced meanwhile
         except ObjectDamaged as error:

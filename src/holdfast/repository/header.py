@@ -42,7 +42,7 @@ from holdfast.repository.format.config import (
 )
 from holdfast.repository.format.envelope import Kind, Sealer, owner_of
 from holdfast.repository.format.keys import Credential
-from holdfast.repository.format.point import Manifest
+from holdfast.repository.format.point import Manifest, decode_manifests
 from holdfast.repository.manifests import Manifests
 from holdfast.repository.presence import SENTINEL_KEY
 from holdfast.repository.repository import DEFAULT_CHUNK_BYTES
@@ -228,7 +228,7 @@ def _chunk_bytes(manifests: Manifests, points: Sequence[str]) -> int:
         if isinstance(found, Manifest):
             return found.chunk_bytes
     for contents in manifests.bundles.read_all().values():
-        for manifest in decoded(contents).values():
+        for manifest in decoded(contents, decode_manifests).values():
             return manifest.chunk_bytes
     return 0
 

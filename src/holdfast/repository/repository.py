@@ -15,7 +15,6 @@ from typing import Self, cast
 from blake3 import blake3
 
 from holdfast.core.clock import Clock, SystemClock, format_time
-from holdfast.core.errors import HoldfastError
 from holdfast.core.failpoints import failpoint
 from holdfast.core.ids import uuid7, uuid7_time
 from holdfast.core.units import KIB, ceil_div
@@ -42,6 +41,7 @@ from holdfast.repository.format.config import (
 from holdfast.repository.format.envelope import Kind, Sealer, owner_of
 from holdfast.repository.format.immutability import Immutability
 from holdfast.repository.format.keys import KEY_BYTES, Credential
+from holdfast.repository.format.listing import ListedPoint
 from holdfast.repository.format.pack import ChunkIds, ChunkType
 from holdfast.repository.format.point import ArtifactRecord, DiskRecord, Manifest
 from holdfast.repository.format.recovery_kit import new_recovery_key, render_kit
@@ -57,7 +57,13 @@ from holdfast.repository.packs import PackWriter
 from holdfast.repository.presence import SENTINEL_CONTENT, SENTINEL_KEY, refuse_used
 from holdfast.repository.proofs import Proofs
 from holdfast.repository.reading import is_distant, side_by_side
-from holdfast.repository.restore_point import RestorePoint, all_points, known_point
+from holdfast.repository.restore_point import (
+    OnDamage,
+    RestorePoint,
+    all_points,
+    known_point,
+    listed_points,
+)
 from holdfast.repository.session import BackupSession, point_key
 from holdfast.repository.session_locks import SessionLocks
 from holdfast.repository.store.local import LocalStore
@@ -227,7 +233,7 @@ class Repository:
 
     def points(
         self,
-        on_damage: Callable[[HoldfastError], None] | None = None,
+        on_damage: OnDamage | None = None,
         *,
         from_store: bool = False,
     ) -> list[RestorePoint]:
@@ -244,6 +250,11 @@ class Repository:
             on_damage,
             from_store=from_store,
         )
+
+    def listed_points(self, on_damage: OnDamage | None = None) -> list[ListedPoint]:
+        """What a list shows of `points`, in a quarter of its time; oldest first, to the
+        millisecond."""
+        return listed_points(self.manifests, self.marks, self._store, on_damage)
 
     def point_ids(self) -> list[str]:
         """Ids only, without reading the manifests."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from holdfast.core.errors import HoldfastError
 from holdfast.repository.errors import DiskNotFound, ObjectDamaged, ObjectMissing
+from holdfast.repository.format.listing import ListedPoint, listed
 from holdfast.repository.format.point import DiskRecord, Manifest
 from holdfast.repository.manifests import Manifests
 from holdfast.repository.marks import Holds, Marks, Suspects
 from holdfast.repository.reading import side_by_side
 from holdfast.repository.store.store import ObjectStore
+
+OnDamage = Callable[[HoldfastError], None]
+_Read = TypeVar("_Read", Manifest, ListedPoint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,13 @@ class RestorePoint:
     @property
     def id(self) -> str:
         return self.manifest.id
+
+    def listed(self) -> ListedPoint:
+        """What a list shows of it."""
+        point = listed(self.manifest)
+        point.suspect = self.suspect or None
+        point.held = self.held or None
+        return point
 
     def disk(self, key: str) -> DiskRecord:
         """Raises DiskNotFound."""
@@ -47,7 +59,7 @@ def all_points(
     manifests: Manifests,
     marks: Marks,
     store: ObjectStore,
-    on_damage: Callable[[HoldfastError], None] | None,
+    on_damage: OnDamage | None,
     *,
     from_store: bool,
 ) -> list[RestorePoint]:
@@ -57,14 +69,33 @@ def all_points(
         lambda: manifests.all(from_store=from_store),
         lambda: side_by_side(store, marks.suspects, marks.holds),
     )
-    found: list[RestorePoint] = []
-    for manifest in everything:
-        match manifest:
-            case ObjectMissing():
-                continue  # deleted between listing and reading: legal
-            case ObjectDamaged():
-                if on_damage is not None:
-                    on_damage(manifest)
-            case _:
-                found.append(known_point(manifest, suspects, holds))
+    found = [known_point(manifest, suspects, holds) for manifest in _sound(everything, on_damage)]
     return sorted(found, key=lambda point: (point.manifest.captured_at, point.id))
+
+
+def listed_points(
+    manifests: Manifests, marks: Marks, store: ObjectStore, on_damage: OnDamage | None
+) -> list[ListedPoint]:
+    """See `Repository.listed_points`."""
+    everything, (suspects, holds) = side_by_side(
+        store,
+        manifests.listed,
+        lambda: side_by_side(store, marks.suspects, marks.holds),
+    )
+    found = list(_sound(everything, on_damage))
+    for point in found:
+        point.suspect = suspects.doubt(point.id) or None
+        point.held = holds.reason(point.id) or None
+    return sorted(found, key=lambda point: (point.captured_at, point.id))
+
+
+def _sound(
+    everything: Iterable[_Read | ObjectDamaged | ObjectMissing], on_damage: OnDamage | None
+) -> Iterator[_Read]:
+    for manifest in everything:
+        if isinstance(manifest, ObjectMissing):
+            continue  # deleted between listing and reading: legal
+        if not isinstance(manifest, ObjectDamaged):
+            yield manifest
+        elif on_damage is not None:
+            on_damage(manifest)

@@ -4,7 +4,7 @@ a second, in which the interpreter is free for something else. Enter at `Unlocki
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 from holdfast.repository.access import unlock
 from holdfast.repository.format.config import RepositoryConfig, check_config
@@ -26,13 +26,22 @@ class Unlocking:
         RepositoryTooNew, ObjectDamaged."""
         self.store = store
         self.config, self._stored = header or read_config(store)
-        pool = ThreadPoolExecutor(1, thread_name_prefix="unlocking")
-        self._master = pool.submit(unlock, store, self.config, credential)
-        pool.shutdown(wait=False)
+        self._credential = credential
+        self._master: bytes | BaseException = b""
+        self._thread = Thread(target=self._unlock, name="unlocking")
+        self._thread.start()
 
     def master(self) -> bytes:
         """The master key, once it is there and fits the configuration. Raises WrongPassphrase,
         ObjectDamaged, RepositoryIncomplete."""
-        master = self._master.result()
-        check_config(self._stored, master)
-        return master
+        self._thread.join()
+        if isinstance(self._master, BaseException):
+            raise self._master
+        check_config(self._stored, self._master)
+        return self._master
+
+    def _unlock(self) -> None:
+        try:
+            self._master = unlock(self.store, self.config, self._credential)
+        except BaseException as error:  # noqa: BLE001 - raised where the key is asked for
+            self._master = error

@@ -27,9 +27,11 @@ from holdfast.repository.errors import LeaseLost, ObjectDamaged, StoreUnavailabl
 from holdfast.repository.format.bundle import encode_bundle
 from holdfast.repository.format.envelope import Kind
 from holdfast.repository.format.point import encode_manifest
+from holdfast.repository.manifests import fetch_for_list
 from holdfast.repository.prune import PruneScope, plan_prune
 from holdfast.repository.session import point_key
 from holdfast.repository.store.cached import CachedStore
+from holdfast.repository.store.local import LocalStore
 from holdfast.repository.store.store import ObjectStore
 from tests.support.engine import CREDENTIAL, Engine
 from tests.support.memory_store import FaultyStore, MemoryStore
@@ -80,6 +82,10 @@ def _listing(store: ObjectStore, reads: list[str] | None = None) -> list[Manifes
     damage: list[HoldfastError] = []
     points = Repository.open(watched, CREDENTIAL).points(damage.append)
     assert damage == []
+    watched.before = None
+    in_short = Repository.open(watched, CREDENTIAL).listed_points(damage.append)
+    assert in_short == [point.listed() for point in points]
+    assert damage == []
     return [point.manifest for point in points]
 
 
@@ -109,6 +115,23 @@ def test_the_listing_of_points_is_the_truth(engine: Engine) -> None:
     assert listed == [*points[:2], *points[3:], new]
     assert reads == [point_key(new)]
     assert _problems(engine) == {}
+
+
+def test_what_was_fetched_ahead_serves_one_list(tmp_path: Path) -> None:
+    """Points that came or went after it are not in it; the next list asks again."""
+    store = LocalStore(tmp_path)
+    store.prepare()
+    engine = Engine.create(store)
+    points = [engine.back_up().manifest.id for _ in range(_POINTS)]
+    _bundle(engine.repository)
+    opened = Repository.open(store, CREDENTIAL)
+    opened.manifests.take(fetch_for_list(store))
+    engine.repository.delete_point(points[0])
+    new = engine.back_up().manifest.id
+    assert [point.id for point in opened.listed_points()] == points
+    assert [point.id for point in opened.listed_points()] == [*points[1:], new]
+    opened.manifests.take(fetch_for_list(store))
+    assert [point.id for point in opened.points()] == [*points[1:], new]
 
 
 def test_few_new_points_are_left_alone(engine: Engine) -> None:

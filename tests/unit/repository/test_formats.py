@@ -9,7 +9,6 @@ import struct
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -46,14 +45,7 @@ from holdfast.repository.format.pack import (
     unpack_into,
     unpack_payload,
 )
-from holdfast.repository.format.point import (
-    ArtifactRecord,
-    DiskRecord,
-    Manifest,
-    VmRecord,
-    decode_manifest,
-    encode_manifest,
-)
+from holdfast.repository.format.point import Manifest, decode_manifest, encode_manifest
 from holdfast.repository.format.recovery_kit import (
     format_recovery_key,
     is_recovery_key,
@@ -61,6 +53,7 @@ from holdfast.repository.format.recovery_kit import (
     parse_recovery_key,
     render_kit,
 )
+from tests.support.format_samples import MANIFESTS, mutations, sample_manifest
 
 REPOSITORY_ID = bytes(range(16))
 MASTER = bytes(range(32))
@@ -68,94 +61,12 @@ SLOT = "0190aaaa-bbbb-7ccc-8ddd-eeeeffff0000"
 
 # -- samples --------------------------------------------------------------------------------------
 
-_texts = st.text(max_size=20)
-_counts = st.integers(0, 2**63)
-_ids = st.binary(min_size=32, max_size=32)
-_times = (
-    st.integers(0, 2**42)
-    .map(lambda ms: datetime.fromtimestamp(ms / 1000, UTC))
-    .map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000))
-)
-_json = st.dictionaries(_texts, st.one_of(st.none(), st.booleans(), st.integers(), _texts))
-_disks = st.builds(
-    DiskRecord,
-    key=_texts,
-    size_bytes=_counts,
-    format=_texts,
-    root=_ids,
-    height=st.integers(0, 9),
-    mode=_texts,
-    reason=_texts,
-    read_bytes=_counts,
-    changed_bytes=_counts,
-    stored_bytes=_counts,
-    proven=st.booleans(),
-    token=st.one_of(st.none(), _json),
-)
-_manifests = st.builds(
-    Manifest,
-    id=st.uuids().map(str),
-    vm=st.builds(VmRecord, id=_texts, name=_texts, platform=_texts, details=_json),
-    run_id=_texts,
-    captured_at=_times,
-    created_at=_times,
-    captured_as=st.sampled_from(["full", "incremental"]),
-    parent_id=st.one_of(st.none(), st.uuids().map(str)),
-    consistency=_texts,
-    chunk_bytes=_counts,
-    disks=st.lists(_disks, max_size=3).map(tuple),
-    artifacts=st.lists(
-        st.builds(
-            ArtifactRecord,
-            name=_texts,
-            size_bytes=_counts,
-            chunks=st.lists(_ids, max_size=3).map(tuple),
-        ),
-        max_size=2,
-    ).map(tuple),
-    notes=st.lists(_texts, max_size=2).map(tuple),
-    stored_bytes=_counts,
-)
-
 
 def _config() -> RepositoryConfig:
     return RepositoryConfig(
         repository_id=uuid.UUID(bytes=REPOSITORY_ID),
         created_at="2026-01-31T12:00:00.000Z",
         chunk_bytes=65536,
-    )
-
-
-def _manifest() -> Manifest:
-    moment = datetime(2026, 1, 31, tzinfo=UTC)
-    disk = DiskRecord(
-        key="vda",
-        size_bytes=5242880,
-        format="qcow2",
-        root=bytes(range(32)),
-        height=1,
-        mode="changed",
-        reason="1.0 MiB changed",
-        read_bytes=1048576,
-        changed_bytes=4096,
-        stored_bytes=100,
-        proven=False,
-        token={"kind": "k", "values": {"checkpoint": "c"}},
-    )
-    return Manifest(
-        id=SLOT,
-        vm=VmRecord(id="i", name="n", platform="p", details={"vcpus": 2}),
-        run_id=SLOT,
-        captured_at=moment,
-        created_at=moment,
-        captured_as="incremental",
-        parent_id=SLOT,
-        consistency="crash",
-        chunk_bytes=65536,
-        disks=(disk,),
-        artifacts=(ArtifactRecord(name="x", size_bytes=3, chunks=(bytes(32),)),),
-        notes=("a note",),
-        stored_bytes=1,
     )
 
 
@@ -173,7 +84,7 @@ def _table() -> PackTable:
 # -- round trips ----------------------------------------------------------------------------------
 
 
-@given(_manifests)
+@given(MANIFESTS)
 def test_manifest_round_trip(manifest: Manifest) -> None:
     assert decode_manifest(encode_manifest(manifest), key="points/x") == manifest
 
@@ -282,7 +193,7 @@ _FOOTER = encode_footer(3 * ENTRY.itemsize + CHUNK_OVERHEAD_BYTES, 3)
 _SEALER = Sealer(REPOSITORY_ID, MASTER)
 _DECODERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "config": (encode_config(_config(), MASTER), _open_config),
-    "manifest": (encode_manifest(_manifest()), lambda data: decode_manifest(data, key="k")),
+    "manifest": (encode_manifest(sample_manifest()), lambda data: decode_manifest(data, key="k")),
     "index": (encode_index([_table(), _table()]), lambda data: decode_index(data, key="k")),
     "envelope": (
         _SEALER.seal(Kind.POINT, "n", b"plain"),
@@ -303,37 +214,12 @@ _AUTHENTIC = {"config", "envelope", "pack_table", "key_slot"}
 """Formats in which no changed byte goes unnoticed; the others lie inside an envelope or pack."""
 
 
-@st.composite
-def _mutations(draw: st.DrawFn, valid: bytes) -> bytes:
-    data = bytearray(valid)
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, max(len(data) - 1, 0)))
-        kind = draw(st.sampled_from(["flip", "cut", "drop", "insert", "swap", "zero"]))
-        if kind == "cut":
-            del data[place:]
-        elif kind == "drop":
-            del data[place : place + draw(st.integers(1, 40))]
-        elif kind == "insert":
-            data[place:place] = draw(
-                st.one_of(
-                    st.binary(max_size=8), st.sampled_from([b"e99", b"[" * 50, b"null", b"-"])
-                )
-            )
-        elif kind == "swap":
-            data[:] = data[place:] + data[:place]
-        elif kind == "zero":
-            data[place : place + 16] = bytes(len(data[place : place + 16]))
-        elif data:
-            data[place] ^= 1 << draw(st.integers(0, 7))
-    return bytes(data)
-
-
 @pytest.mark.parametrize("name", sorted(_DECODERS))
 @given(data=st.data())
 def test_garbled_bytes_are_damage_and_nothing_else(name: str, data: st.DataObject) -> None:
     valid, decode = _DECODERS[name]
     decode(valid)
-    garbled = data.draw(_mutations(valid))
+    garbled = data.draw(mutations(valid))
     try:
         decode(garbled)
     except (ObjectDamaged, RepositoryTooNew):
@@ -367,7 +253,7 @@ def test_every_flipped_bit_is_found(name: str) -> None:
 @pytest.mark.parametrize("field", [b"5242880", b"65536", b'"vda"', b"true", b"[{", b"1"])
 def test_a_manifest_of_wrong_values_is_damage(text: bytes, field: bytes) -> None:
     """Only whoever has the key can make one, but a reader must end in an error it knows."""
-    garbled = encode_manifest(_manifest()).replace(field, text, 1)
+    garbled = encode_manifest(sample_manifest()).replace(field, text, 1)
     with suppress(ObjectDamaged):
         decode_manifest(garbled, key="k")
 

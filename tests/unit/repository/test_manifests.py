@@ -33,6 +33,7 @@ class Distant:
     memory: MemoryStore
     cache_root: Path
     engine: Engine
+    in_short: bool
     reads: list[str] = field(default_factory=list[str])
 
     def open(self) -> Repository:
@@ -45,7 +46,8 @@ class Distant:
         return Repository.open(CachedStore(store, self.cache_root), CREDENTIAL)
 
     def listed(self) -> list[str]:
-        return [point.id for point in self.open().points()]
+        opened = self.open()
+        return [point.id for point in (opened.listed_points if self.in_short else opened.points)()]
 
     @property
     def file(self) -> Path:
@@ -53,13 +55,13 @@ class Distant:
         return found
 
 
-@pytest.fixture
-def distant(tmp_path: Path) -> Distant:
+@pytest.fixture(params=[False, True], ids=["whole", "in short"])
+def distant(tmp_path: Path, request: pytest.FixtureRequest) -> Distant:
     memory = MemoryStore()
     engine = Engine.create(memory)
     for _ in range(_POINTS):
         engine.back_up()
-    return Distant(memory=memory, cache_root=tmp_path, engine=engine)
+    return Distant(memory=memory, cache_root=tmp_path, engine=engine, in_short=request.param)
 
 
 def test_what_was_listed_once_is_not_fetched_again(distant: Distant) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from holdfast.cli import opening
-from holdfast.cli.documents import point_document, points_table
 from holdfast.cli.options import Json, PassphraseFile, RepositoryPath
 from holdfast.cli.runtime import command
 from holdfast.core.errors import HoldfastError
@@ -27,17 +26,19 @@ def points(
         opened = opening.open_repository(
             repository, passphrase_file, runtime.settings, for_list=True
         )
+        from holdfast.cli.documents import PointList, points_table  # msgspec is here by now
+
         damaged: list[HoldfastError] = []
-        everything = opened.points(damaged.append)
-        found = [point for point in everything if name in (None, point.manifest.vm.name)]
+        everything = opened.listed_points(damaged.append)
+        found = [point for point in everything if name in (None, point.vm.name)]
         for error in damaged:
             runtime.screen.message(f"holdfast: not listed: {error.message}")
-        document = {
-            "repository_id": opened.id,
-            "points": [point_document(point) for point in found],
-            "total": len(found),
-            "damaged": [error.message for error in damaged],
-        }
+        document = PointList(
+            repository_id=opened.id,
+            points=found,
+            total=len(found),
+            damaged=[error.message for error in damaged],
+        )
         empty = f"No restore points{f' of {name}' if name else ''} in {opened.location} yet."
         text = "" if json else points_table(found)  # a second for ten thousand points
         runtime.screen.result(document, text if found else empty)

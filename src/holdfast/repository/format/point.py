@@ -17,7 +17,8 @@ from holdfast.repository.errors import ObjectDamaged
 from holdfast.repository.format.pack import ID_BYTES
 
 MANIFEST_VERSION = 1
-_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+TAG_PATTERN = r"[A-Za-z0-9._:-]{1,64}"
+_TAG = re.compile(TAG_PATTERN)
 _WRONG_FIELDS = (
     KeyError,
     TypeError,
