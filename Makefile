@@ -48,14 +48,14 @@ web-check: install $(WEB_INSTALLED) ## Lint, types and component tests of the da
 
 check: install lint types imports unit web-check ## Lint, types, import contracts, unit tests, dashboard
 
-lint:
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types:
+types: $(STAMP)
 	$(BIN)/pyright
 
-imports:
+imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python packaging/errors_document.py --check
 	$(BIN)/python -m holdfast.api.openapi --check web/openapi.json
