@@ -13,7 +13,7 @@ import typer
 from holdfast import __version__
 from holdfast.cli.lazy import LazyGroup
 from holdfast.cli.runtime import current_screen
-from holdfast.cli.screen import Screen
+from holdfast.cli.screen import Screen, discard_output
 from holdfast.core.errors import Category, HoldfastError, InvalidInput
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTEGRITY, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -114,7 +114,7 @@ def _run() -> int:
         current_screen().message("holdfast: interrupted at once; the next run cleans up.")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read the output has left; nothing more to say
+        discard_output()  # whoever read it has left; nothing more to say
         return EXIT_FAILED
     return status if isinstance(status, int) else 0
 

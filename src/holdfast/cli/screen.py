@@ -4,9 +4,12 @@ errors on standard error."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +26,37 @@ if TYPE_CHECKING:
 _REFRESH_S = 0.1
 
 
+@dataclass(kw_only=True, eq=False)
+class OutputFailed(HoldfastError):
+    code = "output_failed"
+    template = "what there is to print could not be written: {problem}"
+    hint = (
+        "The command had come to its result; only the output is lost. Look at what is there before"
+        " you run it again"
+    )
+    problem: str
+
+
+def discard_output() -> None:
+    """Nobody gets what is left of standard output; the interpreter would try again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+@contextmanager
+def printing() -> Generator[None]:
+    """What is printed in here has reached the reader. Raises OutputFailed, BrokenPipeError."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise OutputFailed(problem=error.strerror or str(error)) from error
+
+
 class Screen:
     """One command's output."""
 
@@ -36,11 +70,13 @@ class Screen:
         if self.as_json:
             self._document(document)
         elif text:
-            print(_safe(text))
+            with printing():
+                print(_safe(text))
 
     def flush(self) -> None:
         """Let whoever waits for the result have it now."""
-        sys.stdout.flush()
+        with printing():
+            pass
 
     def message(self, text: str) -> None:
         print(_safe(text), file=sys.stderr)
@@ -49,17 +85,10 @@ class Screen:
         """What failed and what to do, in words; with --json also as a document, unless the result
         was shown before it failed: there is only ever one."""
         if self.as_json and not self._has_document:
-            self._document(
-                {
-                    "error": {
-                        "code": error.code,
-                        "message": error.message,
-                        "hint": error.advice,
-                        "retry": error.retry.value,
-                        "params": {name: _plain(value) for name, value in error.params.items()},
-                    }
-                }
-            )
+            try:
+                self._document(_described(error))
+            except (OutputFailed, BrokenPipeError):
+                discard_output()  # it is said in words below
         self.message(f"holdfast: {_sentence(error.message)}")
         if error.advice:
             self.message(_sentence(error.advice))
@@ -69,12 +98,25 @@ class Screen:
         # Indented only for eyes: that takes five times as long, seconds for ten thousand points.
         indent = 2 if sys.stdout.isatty() else None
         encoded = None if isinstance(document, Mapping) or indent else _quickly(document)
-        if encoded is None:
-            print(_with_json(document, indent))
-            return
-        sys.stdout.flush()
-        sys.stdout.buffer.write(encoded)
-        sys.stdout.buffer.write(b"\n")
+        with printing():
+            if encoded is None:
+                print(_with_json(document, indent))
+                return
+            sys.stdout.flush()
+            sys.stdout.buffer.write(encoded)
+            sys.stdout.buffer.write(b"\n")
+
+
+def _described(error: HoldfastError) -> Mapping[str, Any]:
+    return {
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.advice,
+            "retry": error.retry.value,
+            "params": {name: _plain(value) for name, value in error.params.items()},
+        }
+    }
 
 
 class ProgressBar:

@@ -16,6 +16,7 @@ import pytest
 
 from holdfast.core.units import MIB
 from tests.integration.cli.conftest import (
+    BINARY,
     PASSPHRASE,
     TEXT,
     Cli,
@@ -301,3 +302,35 @@ def test_changed_file_from_both_points(lab: Lab, tmp_path: Path) -> None:
             *("files", "get", point, path, "--output", "-", "--repository"), lab.cli.repository
         )
         assert output == text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["points"],
+        ["points", "--json"],
+        ["files", "get", "latest", "VOLUME/srv/letter.txt", "--output", "-"],
+        ["files", "get", "latest", "VOLUME/srv", "--format", "zip", "--output", "-"],
+    ],
+)
+def test_output_that_cannot_be_written_is_an_error(made: Lab, arguments: list[str]) -> None:
+    """A full disk behind a redirection: an ordinary error, and no success."""
+    volume = made.cli.json("files", "ls", "latest", "/")["volumes"][0]["id"]
+    arguments = [part.replace("VOLUME", f"/{volume}") for part in arguments]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [BINARY, *arguments, "--repository", made.cli.repository],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            env={
+                "PATH": os.environ["PATH"],
+                "LC_ALL": "C.UTF-8",
+                "HOLDFAST_PASSPHRASE_FILE": str(made.cli.passphrase_file),
+            },
+        )
+    assert ended.returncode == 1
+    assert "No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr and "ignored" not in ended.stderr

@@ -15,7 +15,7 @@ import typer
 from holdfast.cli import opening
 from holdfast.cli.options import Json, PassphraseFile, Point, RepositoryPath
 from holdfast.cli.runtime import Runtime, command
-from holdfast.cli.screen import table
+from holdfast.cli.screen import printing, table
 from holdfast.core.errors import InvalidInput
 from holdfast.core.units import format_bytes
 
@@ -176,8 +176,8 @@ def _get_file(
     if output is not None and str(output) == "-":
         _refuse_json(runtime)
         for data in file.chunks():
-            sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+            with printing():
+                sys.stdout.buffer.write(data)
         return
     destination = output or Path(local_name(file.entry.name))
     written = save_file(file, destination, overwrite=overwrite)
@@ -211,8 +211,9 @@ def _get_archive(
     )
     if output is not None and str(output) == "-":
         _refuse_json(runtime)
-        _warn(write_archive(guest, paths, sys.stdout.buffer, archive_format=kind), runtime)
-        sys.stdout.buffer.flush()
+        with printing():
+            report = write_archive(guest, paths, sys.stdout.buffer, archive_format=kind)
+        _warn(report, runtime)
         return
     last = path.rstrip(b"/").rpartition(b"/")[2] or b"files"
     destination = output or Path(f"{local_name(last)}.{kind.value}")
