@@ -5,7 +5,7 @@ import { HiOutlineXCircle } from "react-icons/hi";
 import type { Schemas } from "@/api-client";
 import { useLiveRun, useProgress } from "@/features/live/progress";
 import { partsOf } from "@/features/runs/run-panel";
-import { countsBytes, kindWords, runName } from "@/features/runs/run-state";
+import { countsBytes, kindWords, permissionFor, runName } from "@/features/runs/run-state";
 import { useRunActions } from "@/features/runs/runs-table";
 import { useDenied } from "@/features/session/session";
 import { useSelectedVm } from "@/features/vms/selection";
@@ -23,7 +23,7 @@ export function RunningRow({ run: given }: { run: Run }) {
   const update = useProgress(given.id);
   const speeds = useHistory(run.throughput_bps, update?.at);
   const [, select] = useSelectedVm();
-  const mayRun = useDenied("backup.run");
+  const denied = useDenied(permissionFor(run.kind));
   const { cancel } = useRunActions();
   const split = update?.bottleneck;
   const inBytes = countsBytes(run.kind);
@@ -53,7 +53,7 @@ export function RunningRow({ run: given }: { run: Run }) {
           icon={HiOutlineXCircle}
           label={`Cancel: ${runName(run)}`}
           onClick={() => cancel.mutate(run.id)}
-          disabledReason={mayRun}
+          disabledReason={denied}
         />
       </div>
       <div className="min-w-0">

@@ -16,17 +16,8 @@ import { type RunInfo, runQuery } from "./queries";
 import { RunLog } from "./run-log";
 import { RunResultNotice } from "./run-outcome";
 import { RunFailure, RunPanel, useLiveRunInfo } from "./run-panel";
-import { kindWords, RunBadge, runName } from "./run-state";
+import { kindWords, permissionFor, RunBadge, runName } from "./run-state";
 import { useRunActions } from "./runs-table";
-
-const NEEDS: Partial<Record<RunInfo["kind"], Parameters<typeof useDenied>[0]>> = {
-  backup: "backup.run",
-  restore_vm: "restore.run",
-  restore_disk: "restore.run",
-  delete_point: "backup.delete",
-  prune: "backup.delete",
-  discover: "inventory.manage",
-};
 
 /** Any run: a restore that goes on, a check that failed. */
 export function RunPage() {
@@ -54,7 +45,7 @@ export function RunPage() {
 
 function Loaded({ run: given }: { run: RunInfo }) {
   const run = useLiveRunInfo(given);
-  const denied = useDenied(NEEDS[run.kind] ?? "repository.maintain");
+  const denied = useDenied(permissionFor(run.kind));
   const { cancel, retry } = useRunActions();
   return (
     <Page>

@@ -2,6 +2,7 @@
 
 import type { Schemas } from "@/api-client";
 import { useLiveRun } from "@/features/live/progress";
+import type { Permission } from "@/features/session/session";
 import { Badge, type Tone } from "@/ui/badge";
 import { duration, rate, sentence, words } from "@/ui/format";
 import { Progress } from "@/ui/progress";
@@ -42,6 +43,20 @@ const KIND_WORDS: Record<RunBrief["kind"], string> = {
 
 export function kindWords(kind: RunBrief["kind"]): string {
   return KIND_WORDS[kind] ?? words(kind);
+}
+
+const NEEDS: Partial<Record<RunBrief["kind"], Permission>> = {
+  backup: "backup.run",
+  restore_vm: "restore.run",
+  restore_disk: "restore.run",
+  delete_point: "backup.delete",
+  prune: "backup.delete",
+  discover: "inventory.manage",
+};
+
+/** What it takes to cancel a run or to try it again, as the service has it. */
+export function permissionFor(kind: RunBrief["kind"]): Permission {
+  return NEEDS[kind] ?? "repository.maintain";
 }
 
 /** `Backup of web-server`; maintenance has no VM. */

@@ -5,7 +5,7 @@ import { useRouter } from "next/navigation";
 import { useMemo } from "react";
 import { HiOutlineRefresh, HiOutlineXCircle } from "react-icons/hi";
 import { api, failureOf, take } from "@/api-client";
-import { useDenied } from "@/features/session/session";
+import { useDenials } from "@/features/session/session";
 import { RowAction } from "@/ui/button";
 import { sentence } from "@/ui/format";
 import { Pager } from "@/ui/pager";
@@ -13,7 +13,14 @@ import { ACTIONS, type Column, DataTable } from "@/ui/table";
 import { useToast } from "@/ui/toast";
 import { usePages } from "@/ui/use-pages";
 import { Ago, Duration, Truncated } from "@/ui/values";
-import { kindWords, RunBadge, type RunBrief, RunProgressLine, runName } from "./run-state";
+import {
+  kindWords,
+  permissionFor,
+  RunBadge,
+  type RunBrief,
+  RunProgressLine,
+  runName,
+} from "./run-state";
 
 export function useRunActions() {
   const client = useQueryClient();
@@ -52,7 +59,7 @@ export function RunsTable({
   state?: RunBrief["state"];
 }) {
   const router = useRouter();
-  const mayRun = useDenied("backup.run");
+  const denied = useDenials();
   const actions = useRunActions();
   const cancel = actions.cancel.mutate;
   const retry = actions.retry.mutate;
@@ -147,7 +154,7 @@ export function RunsTable({
               label="Retry"
               of={runName(run)}
               onClick={() => retry(run.id)}
-              disabledReason={mayRun}
+              disabledReason={denied(permissionFor(run.kind))}
             />
           ) : run.state === "running" || run.state === "pending" ? (
             <RowAction
@@ -155,12 +162,12 @@ export function RunsTable({
               label="Cancel"
               of={runName(run)}
               onClick={() => cancel(run.id)}
-              disabledReason={mayRun}
+              disabledReason={denied(permissionFor(run.kind))}
             />
           ) : null,
       },
     ],
-    [vmId, mayRun, cancel, retry],
+    [vmId, denied, cancel, retry],
   );
   return (
     <>

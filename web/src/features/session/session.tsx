@@ -2,7 +2,7 @@
 
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { usePathname, useRouter } from "next/navigation";
-import { createContext, type ReactNode, useContext, useEffect } from "react";
+import { createContext, type ReactNode, useCallback, useContext, useEffect } from "react";
 import { ApiError, api, failureOf, type Schemas, take } from "@/api-client";
 import { ErrorState } from "@/ui/states";
 import { Splash } from "./splash";
@@ -83,10 +83,19 @@ export function useSession(): Session {
 
 /** Null when the user may, else why not, in words for a disabled button. */
 export function useDenied(permission: Permission): string | null {
+  return useDenials()(permission);
+}
+
+/** `useDenied` for what differs from row to row. */
+export function useDenials(): (permission: Permission) => string | null {
   const session = useContext(Context);
-  return session?.permissions?.includes(permission)
-    ? null
-    : `Your role does not allow this (${permission})`;
+  return useCallback(
+    (permission) =>
+      session?.permissions?.includes(permission)
+        ? null
+        : `Your role does not allow this (${permission})`,
+    [session],
+  );
 }
 
 export function useSignOut() {
