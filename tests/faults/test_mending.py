@@ -28,6 +28,7 @@ from holdfast.repository.errors import (
     HeaderUnproven,
     NotARepository,
     ObjectDamaged,
+    ObjectExists,
     ObjectLocked,
     RepositoryIncomplete,
     RepositoryTooNew,
@@ -272,6 +273,22 @@ def test_the_size_of_chunks_is_never_guessed_for_points(ground: Ground) -> None:
         with pytest.raises(HeaderUnproven) as raised:
             mend_header(store, CREDENTIAL, without_proof=without_proof)
         assert "size of chunks" in raised.value.problem
+    assert store.objects == before
+
+
+@pytest.mark.parametrize("kind", ["missing", "emptied", "another size, without its keyed hash"])
+def test_points_that_are_away_do_not_make_it_a_new_repository(ground: Ground, kind: str) -> None:
+    """Their folder is a mount of its own, or somebody hides it."""
+    lines = ground.objects["config"].split(b"\n")
+    text = lines[0].replace(b'"chunk_bytes": 4096', b'"chunk_bytes": 8192')
+    forged = b"\n".join((text, hashlib.sha256(text).hexdigest().encode(), b"0" * 64, b""))
+    config = {"missing": None, "emptied": b""}.get(kind, forged)
+    changes: dict[str, bytes | None] = {"config": config, **_without_bundles(ground)}
+    store = ground.store({**changes, **{f"points/{point}": None for point in ground.content}})
+    before = store.objects
+    for without_proof in (False, True):
+        with pytest.raises(HeaderUnproven):
+            mend_header(store, CREDENTIAL, without_proof=without_proof)
     assert store.objects == before
 
 
@@ -547,6 +564,60 @@ def test_what_is_damaged_there_too_is_said(ground: Ground) -> None:
     assert not report.is_whole
     assert [*report.left] == [key]
     assert store.objects[key] == b"damaged"
+
+
+@pytest.mark.parametrize("name", ["latest", "the deleted one's, cut", "no name of a point"])
+def test_objects_that_are_no_points_bring_no_point_back(ground: Ground, name: str) -> None:
+    deleted = _first(ground)
+    stray = {"latest": "latest", "no name of a point": "0"}.get(name, deleted[:-1])
+    other = next(point for point in ground.content if point != deleted)
+    store = ground.store(
+        {
+            f"points/{deleted}": None,
+            f"points/{stray}": b"stray",
+            f"points/{other}": b"damaged",
+            **_without_bundles(ground),
+        }
+    )
+    report = _repair(store, _source(ground))
+    assert f"points/{deleted}" not in store.objects
+    assert [item.key for item in report.mended] == [f"points/{other}"]
+
+
+def test_a_backup_that_runs_holds_up_its_own_point_only(ground: Ground) -> None:
+    key = f"points/{_first(ground)}"
+    store = ground.store({key: b"damaged", **_without_bundles(ground)})
+    vm = _source(ground).point(_first(ground)).manifest.vm
+    running = Repository.open(store, CREDENTIAL)
+    with running.begin_backup(platform=vm.platform, vm_id=vm.id, vm_name=vm.name):
+        report = _repair(store, _source(ground))
+    assert "cannot be replaced now" in report.left[key]
+    assert store.objects[key] == b"damaged"
+    assert _repair(store, _source(ground)).is_whole
+
+
+def test_what_changes_meanwhile_or_is_locked_is_left_and_said(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"points/{point}" for point in ground.content]
+    errors = iter(
+        [
+            ObjectLocked(key=keys[0], until="2030-01-01T00:00:00Z"),
+            ObjectExists(key=keys[1], location="there"),
+        ]
+    )
+    store = ground.store(dict.fromkeys(keys, b"damaged"))
+    replace_damaged = MemoryStore.replace_damaged
+
+    def refused(self: MemoryStore, key: str, damaged: bytes, parts: list[bytes]) -> None:
+        if error := next(errors, None):
+            raise error
+        replace_damaged(self, key, damaged, parts)
+
+    monkeypatch.setattr(MemoryStore, "replace_damaged", refused)
+    report = _repair(store)
+    assert len(report.left) == 2 and len(report.mended) == 1
+    assert all("cannot be replaced now" in why for why in report.left.values())
 
 
 def test_a_plain_copy_of_the_repository_gives_the_very_manifest(ground: Ground) -> None:

@@ -39,6 +39,8 @@ class OutputFailed(HoldfastError):
 
 def discard_output() -> None:
     """Nobody gets what is left of standard output; the interpreter would try again at its end."""
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -49,7 +51,8 @@ def printing() -> Generator[None]:
     """What is printed in here has reached the reader. Raises OutputFailed, BrokenPipeError."""
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started it
+            sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -95,6 +98,8 @@ class Screen:
 
     def _document(self, document: Mapping[str, Any] | Struct) -> None:
         self._has_document = True
+        if sys.stdout is None:
+            return
         # Indented only for eyes: that takes five times as long, seconds for ten thousand points.
         indent = 2 if sys.stdout.isatty() else None
         encoded = None if isinstance(document, Mapping) or indent else _quickly(document)

@@ -217,9 +217,11 @@ def _rebuilt(store: ObjectStore, header: Header, repository_id: uuid.UUID) -> He
     points = manifests.ids()
     chunk_bytes = _chunk_bytes(manifests, points)
     config = _guess(repository_id, chunk_bytes or DEFAULT_CHUNK_BYTES)
-    if header.config.repository_id == repository_id and not chunk_bytes and not points:
-        config = replace(config, chunk_bytes=header.config.chunk_bytes)
-    return replace(header, config=config, has_chunk_bytes=bool(chunk_bytes) or not points)
+    # That no point is listed proves nothing: their folder may be away. Nothing was ever stored?
+    is_new = not points and not any(
+        next(keys_below(store, folder), None) for folder in ("packs/", "index/", "bundles/")
+    )
+    return replace(header, config=config, has_chunk_bytes=bool(chunk_bytes) or is_new)
 
 
 def _chunk_bytes(manifests: Manifests, points: Sequence[str]) -> int:

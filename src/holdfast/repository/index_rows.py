@@ -79,23 +79,22 @@ class RowsBuilder:
         self._count = 0
 
     def add(self, tables: Iterable[PackTable]) -> None:
-        first = len(self.packs)
-        fresh: list[PackTable] = []
+        fresh: dict[bytes, PackTable] = {}
         for table in tables:
             if table.pack_hash not in self.packs:
-                self.packs[table.pack_hash] = table.pack_bytes
-                fresh.append(table)
+                fresh.setdefault(table.pack_hash, table)
         if not fresh:
             return
-        entries = np.concatenate([table.entries for table in fresh])
-        numbers = np.arange(first, len(self.packs), dtype=np.uint32)
-        start, self._count = self._count, self._count + len(entries)
-        self._reserve(self._count)
+        entries = np.concatenate([table.entries for table in fresh.values()])
+        first = len(self.packs)
+        numbers = np.arange(first, first + len(fresh), dtype=np.uint32)
+        start, end = self._count, self._count + len(entries)
+        self._reserve(end)
         ids = np.ascontiguousarray(entries["id"])
-        self._prefixes[start : self._count] = ids.view(">u8")[:, 0]
-        rows = self._rows[start : self._count]
+        self._prefixes[start:end] = ids.view(">u8")[:, 0]
+        rows = self._rows[start:end]
         rows["rest"] = ids[:, 8:]
-        rows["pack"] = np.repeat(numbers, [len(table.entries) for table in fresh])
+        rows["pack"] = np.repeat(numbers, [len(table.entries) for table in fresh.values()])
         rows["offset"] = entries["offset"]
         rows["stored"] = (
             entries["stored_bytes"].astype(np.uint32)
@@ -103,6 +102,9 @@ class RowsBuilder:
             | entries["type"].astype(np.uint32) << np.uint32(TYPE_SHIFT)
         )
         rows["plain"] = entries["plain_bytes"]
+        # Known no sooner than its rows are there: memory may run out before.
+        self._count = end
+        self.packs.update((pack_hash, table.pack_bytes) for pack_hash, table in fresh.items())
 
     def finish(self) -> SortedRows:
         """All rows, in arrays that are the caller's. Nothing may be added any more."""

@@ -70,7 +70,9 @@ def repair_repository(
     with repository.begin_maintenance() as maintenance:
         repository.data_keys.renew_copies()
         # First: what a point needs is found by its manifest.
-        mended = mend_manifests(repository, source, cancel=cancel, progress=progress)
+        mended = mend_manifests(
+            repository, source, confirm=maintenance.confirm, cancel=cancel, progress=progress
+        )
         report = _Repair(repository, source, maintenance, cancel, progress).run()
     report.mended = [*mended.mended]
     report.left = mended.left

@@ -11,7 +11,7 @@ from contextlib import suppress
 from blake3 import blake3
 
 from holdfast.core.failpoints import failpoint
-from holdfast.repository.errors import ObjectExists, ObjectLocked, ObjectMissing
+from holdfast.repository.errors import ObjectDamaged, ObjectExists, ObjectLocked, ObjectMissing
 from holdfast.repository.store.store import ObjectStore
 
 FOLDER = "damaged/"
@@ -29,11 +29,13 @@ def put_in_place(store: ObjectStore, key: str, damaged: bytes, whole: bytes) -> 
         store.put_new(aside, [damaged])
     except ObjectExists:
         is_new = False  # named by the hash of its bytes: it is this one
+        if store.get(aside) != damaged:
+            raise ObjectDamaged(key=aside, problem="it is not what was set aside") from None
     failpoint("mending.after_set_aside")
     # A crash here leaves the damaged object, and a copy of it.
     try:
         store.replace_damaged(key, damaged, [whole])
-    except (ObjectLocked, ObjectMissing, ObjectExists):
+    except (ObjectLocked, ObjectMissing):
         if is_new:
             with suppress(ObjectMissing):
                 store.delete(aside)

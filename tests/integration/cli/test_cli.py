@@ -334,3 +334,29 @@ def test_output_that_cannot_be_written_is_an_error(made: Lab, arguments: list[st
     assert ended.returncode == 1
     assert "No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr and "ignored" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["points"], ["points", "--json"]])
+def test_who_closes_the_output_gets_none(made: Lab, arguments: list[str]) -> None:
+    ended = subprocess.run(
+        [
+            "sh",
+            "-c",
+            'exec "$@" >&-',
+            "sh",
+            BINARY,
+            *arguments,
+            "--repository",
+            made.cli.repository,
+        ],
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        env={
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "HOLDFAST_PASSPHRASE_FILE": str(made.cli.passphrase_file),
+        },
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -104,6 +104,8 @@ def repair(
         opened, mended = opening.open_for_repair(
             repository, kit, passphrase_file, runtime.settings, without_proof=without_proof
         )
+        for item in mended:  # also when what follows fails
+            runtime.screen.message(f"{item.key}: {item.problem}; it was put right.")
         with ProgressBar(runtime.screen) as progress:
             report = repair_repository(opened, other, cancel=runtime.cancel, progress=progress)
         report.mended = [*mended, *report.mended]
@@ -174,8 +176,8 @@ def _repair_text(report: RepairReport) -> str:
         return "Nothing is known to be damaged. `holdfast verify` reads everything and tells."
     lines = [
         *(
-            f"{item.key}: {item.problem}; put right from {item.taken_from}. What was there is kept "
-            f"below damaged/{item.key}"
+            f"{item.key}: {item.problem}; put right from {item.taken_from}."
+            + ("" if item.was_missing else f" What was there is kept below damaged/{item.key}")
             for item in report.mended
         ),
         *(f"{key} stays damaged: {problem}" for key, problem in sorted(report.left.items())),

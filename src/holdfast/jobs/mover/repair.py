@@ -19,11 +19,13 @@ def repair(task: Task) -> Outcome:
     """Fails when restore points stay damaged: what could be saved is saved all the same."""
     source = None if task.order.other_repository is None else task.open_other_repository()
     mended = _mend(task)
+    for item in mended:  # also when what follows fails
+        task.reporter.message(f"{item.key}: {item.problem}; put right from {item.taken_from}")
     repository = task.open_repository(cached=False)
     report = repair_repository(repository, source, cancel=task.cancel, progress=task.reporter)
-    report.mended = [*mended, *report.mended]
     for item in report.mended[:_SHOWN]:
         task.reporter.message(f"{item.key}: {item.problem}; put right from {item.taken_from}")
+    report.mended = [*mended, *report.mended]
     for key, problem in list(report.left.items())[:_SHOWN]:
         task.reporter.log("error", f"{key} stays damaged: {problem}")
     task.reporter.message(

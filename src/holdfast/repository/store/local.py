@@ -210,7 +210,10 @@ class LocalStore:
         temporary = final.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             try:
+                stamped = final.stat()
                 self._write_temporary(temporary, parts, None)
+                # The object is as old as it was: what is judged by its age stays as it is.
+                os.utime(temporary, ns=(stamped.st_atime_ns, stamped.st_mtime_ns))
                 # A crash here leaves a temporary file that no reader sees.
                 failpoint("local_store.before_rename")
                 self._rename_over(temporary, final, key)
