@@ -51,6 +51,13 @@ class TestRepository:
         code = lab.cli.error_code("points", "--passphrase-file", wrong)
         assert code == "wrong_passphrase"
 
+    def test_points_that_are_all_damaged_are_not_none(self, lab: Lab) -> None:
+        for point in (lab.cli.repository / "points").iterdir():
+            point.write_bytes(b"damaged")
+        output, errors = lab.cli.run("points", "--repository", lab.cli.repository)
+        assert "can be listed" in output and "yet" not in output
+        assert "is damaged" in errors
+
     @pytest.mark.parametrize("kind", ["absent", "empty"])
     def test_not_a_repository(self, lab: Lab, tmp_path: Path, kind: str) -> None:
         cli = Cli(repository=tmp_path / kind, passphrase_file=lab.cli.passphrase_file)

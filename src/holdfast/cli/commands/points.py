@@ -39,7 +39,10 @@ def points(
             total=len(found),
             damaged=[error.message for error in damaged],
         )
-        empty = f"No restore points{f' of {name}' if name else ''} in {opened.location} yet."
+        whose = f" of {name}" if name else ""
+        empty = f"No restore points{whose} in {opened.location} yet."
+        if damaged:
+            empty = f"No restore points{whose} in {opened.location} can be listed."
         text = "" if json else points_table(found)  # a second for ten thousand points
         runtime.screen.result(document, text if found else empty)
 
