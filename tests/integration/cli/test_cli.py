@@ -324,20 +324,7 @@ def test_output_that_cannot_be_written_is_an_error(made: Lab, arguments: list[st
     """A full disk behind a redirection: an ordinary error, and no success."""
     volume = made.cli.json("files", "ls", "latest", "/")["volumes"][0]["id"]
     arguments = [part.replace("VOLUME", f"/{volume}") for part in arguments]
-    with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(
-            [BINARY, *arguments, "--repository", made.cli.repository],
-            check=False,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-            env={
-                "PATH": os.environ["PATH"],
-                "LC_ALL": "C.UTF-8",
-                "HOLDFAST_PASSPHRASE_FILE": str(made.cli.passphrase_file),
-            },
-        )
+    ended = _with_output(made, ">/dev/full", arguments)
     assert ended.returncode == 1
     assert "No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr and "ignored" not in ended.stderr
@@ -345,16 +332,18 @@ def test_output_that_cannot_be_written_is_an_error(made: Lab, arguments: list[st
 
 @pytest.mark.parametrize("arguments", [["points"], ["points", "--json"]])
 def test_who_closes_the_output_gets_none(made: Lab, arguments: list[str]) -> None:
-    ended = subprocess.run(
+    ended = _with_output(made, ">&-", arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def _with_output(
+    lab: Lab, redirection: str, arguments: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """As a shell runs it with that redirection."""
+    return subprocess.run(
         [
-            "sh",
-            "-c",
-            'exec "$@" >&-',
-            "sh",
-            BINARY,
-            *arguments,
-            "--repository",
-            made.cli.repository,
+            *("sh", "-c", f'exec "$@" {redirection}', "sh", BINARY, *arguments),
+            *("--repository", lab.cli.repository),
         ],
         check=False,
         stderr=subprocess.PIPE,
@@ -363,7 +352,6 @@ def test_who_closes_the_output_gets_none(made: Lab, arguments: list[str]) -> Non
         env={
             "PATH": os.environ["PATH"],
             "LC_ALL": "C.UTF-8",
-            "HOLDFAST_PASSPHRASE_FILE": str(made.cli.passphrase_file),
+            "HOLDFAST_PASSPHRASE_FILE": str(lab.cli.passphrase_file),
         },
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
